@@ -1,0 +1,187 @@
+// The flags of `vethflow agent` and what they come to. Decides nothing beyond what a person asked for; agent/main.ts acts.
+
+import { hostname } from 'node:os'
+
+import { readConfigFile } from './config-file.js'
+import { usageError } from './errors.js'
+import {
+  byteSize,
+  durationBetween,
+  interfaceGlob,
+  isLoopback,
+  type ListenAddress,
+  listenAddress,
+  nodeName,
+  plainText,
+  wholeNumber,
+} from './flag-values.js'
+import { type FlagTable, laterFlag, listFlag, parseFlags, switchFlag, valueFlag } from './flags.js'
+
+/** Everything that a person can say to an agent, checked. */
+export interface AgentConfig {
+  /** Name of this node; the host's name in lower case unless told. */
+  readonly nodeName: string
+  /** Path of a kubeconfig; undefined: in-cluster. */
+  readonly kubeconfig: string | undefined
+  /** File or directory of manifests in place of an API server. */
+  readonly manifests: string | undefined
+  /** False: no API server is asked, also inside a cluster. */
+  readonly kubernetes: boolean
+  readonly listen: ListenAddress
+  /** Patterns; empty: every interface that the agent knows how to use. */
+  readonly interfaces: readonly string[]
+  readonly excludeInterfaces: readonly string[]
+  readonly updateIntervalMs: number
+  /** Connections that are held at once, in the kernel and in the agent. */
+  readonly maxConnections: number
+  readonly historyBytes: number
+  /** Serve other machines without TLS and token. */
+  readonly insecure: boolean
+}
+
+/** Flags that serving the stream takes, in agent and gateway alike. */
+export const listenFlags = {
+  listen: valueFlag({
+    name: 'listen',
+    takes: 'ADDRESS:PORT',
+    help: 'where to serve /v1/flows, /v1/status and /metrics',
+    parse: listenAddress,
+    fallback: { host: '127.0.0.1', port: 4280 },
+    shownDefault: '127.0.0.1:4280',
+  }),
+  history: valueFlag({
+    name: 'history',
+    takes: 'SIZE',
+    help: 'memory for past flows; 0 keeps none',
+    parse: byteSize(0, 16 * 2 ** 30, 'up to 16GiB'),
+    fallback: 64 * 2 ** 20,
+    shownDefault: '64MiB',
+  }),
+  insecure: switchFlag({
+    name: 'insecure',
+    help: 'serve other machines without TLS and without asking who they are',
+  }),
+  tlsCert: laterFlag('tls-cert', 'FILE'),
+  tlsKey: laterFlag('tls-key', 'FILE'),
+  clientCa: laterFlag('client-ca', 'FILE'),
+  tokenFile: laterFlag('token-file', 'FILE'),
+  auth: laterFlag('auth', 'kubernetes'),
+} satisfies FlagTable
+
+/** `--config`, for commands that run as services. */
+export const configFlag = valueFlag({
+  name: 'config',
+  takes: 'FILE',
+  help: 'YAML file whose keys are these flags; flags and variables beat it',
+  parse: plainText('a file'),
+})
+
+/** The flag table of `vethflow agent`. */
+export const agentFlags = {
+  config: configFlag,
+  nodeName: valueFlag({
+    name: 'node-name',
+    takes: 'NAME',
+    help: "this node's name in Kubernetes (default: the host's name)",
+    parse: nodeName,
+  }),
+  kubeconfig: valueFlag({
+    name: 'kubeconfig',
+    takes: 'FILE',
+    help: 'how to reach the API server (default: in-cluster)',
+    parse: plainText('a file'),
+  }),
+  manifests: valueFlag({
+    name: 'manifests',
+    takes: 'PATH',
+    help: 'file or directory of `kubectl get -o json|yaml` output, in place of an API server',
+    parse: plainText('a file or directory'),
+  }),
+  noKubernetes: switchFlag({ name: 'no-kubernetes', help: 'ask no API server' }),
+  ...listenFlags,
+  interface: listFlag({
+    name: 'interface',
+    takes: 'GLOB',
+    help: 'capture on these interfaces only (repeatable)',
+    parse: interfaceGlob,
+  }),
+  excludeInterface: listFlag({
+    name: 'exclude-interface',
+    takes: 'GLOB',
+    help: 'leave these interfaces alone (repeatable)',
+    parse: interfaceGlob,
+  }),
+  updateInterval: valueFlag({
+    name: 'update-interval',
+    takes: 'DURATION',
+    help: 'how often an open connection with traffic is told again',
+    parse: durationBetween('100ms', '1h'),
+    fallback: 5000,
+    shownDefault: '5s',
+  }),
+  maxConnections: valueFlag({
+    name: 'max-connections',
+    takes: 'N',
+    help: 'connections held at once, 1024 to 4194304',
+    parse: wholeNumber(1024, 4_194_304),
+    fallback: 131_072,
+    shownDefault: '131072',
+  }),
+  loopback: laterFlag('loopback'),
+  pin: laterFlag('pin'),
+  nats: laterFlag('nats', 'URL'),
+} satisfies FlagTable
+
+/**
+ * The configuration of an agent from its flags (`argv` without the command's name), VETHFLOW_* variables and `--config`
+ * file, in this order of weight. Throws a usage error (exit code 2) that names what is wrong.
+ */
+export function parseAgentConfig(
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): AgentConfig {
+  const values = parseLayers('vethflow agent', agentFlags, argv, env)
+  refuseOpenListen(values.listen, values.insecure)
+  if (values.manifests !== undefined && values.kubeconfig !== undefined) {
+    throw usageError('--manifests stands in for an API server and cannot go with --kubeconfig')
+  }
+  if (values.noKubernetes && values.kubeconfig !== undefined) {
+    throw usageError('--no-kubernetes cannot go with --kubeconfig')
+  }
+  return {
+    nodeName: values.nodeName ?? hostname().toLowerCase(),
+    kubeconfig: values.kubeconfig,
+    manifests: values.manifests,
+    kubernetes: !values.noKubernetes,
+    listen: values.listen,
+    interfaces: values.interface,
+    excludeInterfaces: values.excludeInterface,
+    updateIntervalMs: values.updateInterval,
+    maxConnections: values.maxConnections,
+    historyBytes: values.history,
+    insecure: values.insecure,
+  }
+}
+
+/** Flags, variables and the file that `--config` or VETHFLOW_CONFIG names, put together. */
+export function parseLayers<T extends FlagTable & { config: typeof configFlag }>(
+  command: string,
+  table: T,
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): ReturnType<typeof parseFlags<T>>['values'] {
+  const first = parseFlags(command, table, argv, { env })
+  const path: string | undefined = (first.values as { config: string | undefined }).config
+  if (path === undefined) return first.values
+  const file = { origin: path, values: readConfigFile(path, table) }
+  return parseFlags(command, table, argv, { env, file }).values
+}
+
+/** What is reachable from other machines must be asked for in so many words as long as nobody is asked who they are. */
+export function refuseOpenListen(listen: ListenAddress, insecure: boolean): void {
+  if (insecure || isLoopback(listen.host)) return
+  throw usageError(
+    `--listen ${listen.host}:${listen.port} is open to other machines, without TLS or token`,
+    'Add --insecure if that is what you want',
+  )
+}

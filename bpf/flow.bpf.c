@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The programs: one for each role of an interface and direction. They never change a packet and always leave the
+ * verdict to whoever comes next on the hook.
+ *
+ *   veth     a pod's veth, a bridge, an overlay device that carries Ethernet
+ *   uplink   the node's way out: opens the tunnels that end on this node
+ *   l3       a device without Ethernet header (ipip, gre, wireguard, tun)
+ *
+ * The ordinary packet is read in place and costs one lookup and two additions: that is all of this file but the calls
+ * to account(), which does the rest (account.h).
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "account.h"
+#include "tunnel.h"
+
+/* TCX_NEXT and TC_ACT_UNSPEC: go on with the next program as if we were not here. */
+#define NEXT (-1)
+
+enum role { VETH, UPLINK, L3 };
+
+/* Layouts that appear only behind ring buffer pointers must be named once to be in the object's BTF. */
+const struct event_view *unused_event_view __attribute__((unused));
+const struct event_tunnel *unused_event_tunnel __attribute__((unused));
+const enum mark *unused_mark __attribute__((unused));
+const enum event_kind *unused_event_kind __attribute__((unused));
+const enum tunnel_type *unused_tunnel_type __attribute__((unused));
+const enum loss *unused_loss __attribute__((unused));
+
+static __noinline int count_other(struct __sk_buff *skb, __u32 hook, __u32 link_header)
+{
+	struct hook_counters *counters = bpf_map_lookup_elem(&hooks, &hook);
+
+	if (counters) {
+		__sync_fetch_and_add(&counters->other_packets, 1);
+		__sync_fetch_and_add(&counters->other_bytes, skb->len > link_header ? skb->len - link_header : 0);
+	}
+	return NEXT;
+}
+
+/* Is this UDP port (network order) that of a tunnel of this node? */
+static __always_inline bool is_tunnel(__u16 port, __u8 family)
+{
+	struct tunnel_key key = { .port = port, .protocol = PROTOCOL_UDP, .family = family };
+
+	return bpf_map_lookup_elem(&tunnels, &key);
+}
+
+/*
+ * What an ICMP error quotes was refused: told once for each connection. `p` held the error and is used up.
+ */
+static __noinline int quote(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 offset = p->transport + 8, hook = p->hook;
+	__u8 type = p->icmp_type, code = p->icmp_code, family = p->family;
+	__u64 now = p->now;
+	struct view *view;
+
+	if (type != (family == 4 ? ICMP_UNREACHABLE : ICMP6_UNREACHABLE) || (family == 4 && code == ICMP_FRAGMENTATION_NEEDED))
+		return 0;
+	__builtin_memset(p, 0, sizeof(*p));
+	p->network = offset;
+	if (parse_ip(skb, p) || p->family != family)
+		return 0;
+	view = find_view(p);
+	if (!view || view->marks & MARK_TOLD_REFUSED)
+		return 0;
+	p->now = now;
+	p->hook = hook;
+	p->icmp_type = type;
+	p->icmp_code = code;
+	if (set_marks(&view->marks, MARK_TOLD_REFUSED) && !tell(p, EVENT_ICMP_ERROR))
+		clear_marks(&view->marks, MARK_TOLD_REFUSED);
+	return 0;
+}
+
+/*
+ * Parses the packet that is not ordinary: fragments, options, extension headers, VLAN, ICMP, tunnels, not linear.
+ * -1: not IP, counted as that.
+ */
+static __noinline int parse_general(struct __sk_buff *skb, struct packet *p, enum role role, bool egress)
+{
+	__u32 network;
+
+	__builtin_memset(p, 0, sizeof(*p));
+	if (role == L3 ? parse_ip(skb, p) : parse_ethernet(skb, p, 0)) {
+		count_other(skb, hook_number(skb, egress), role == L3 ? 0 : 14);
+		return -1;
+	}
+	if (role != UPLINK || (p->protocol != PROTOCOL_UDP && p->protocol != PROTOCOL_IPIP && p->protocol != PROTOCOL_IP6IP &&
+			       p->protocol != PROTOCOL_GRE))
+		return 0;
+	network = p->network;
+	if (open_tunnel(skb, p, egress)) {
+		/* looked like a tunnel and holds no packet: the outer one, as it is */
+		__builtin_memset(p, 0, sizeof(*p));
+		p->network = network;
+		return parse_ip(skb, p);
+	}
+	return 0;
+}
+
+/*
+ * Reads the ordinary packet in place: TCP or UDP in IPv4 without options or IPv6 without extension headers, whole, and
+ * no tunnel's. Fills the key, p->hook and what is counted. False: parse_general() must look.
+ */
+static __always_inline bool parse_ordinary(struct __sk_buff *skb, struct packet *p, enum role role)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 network = role == L3 ? 0 : 14, stated, header;
+	__u16 type;
+	__u8 *transport;
+
+	if (role == L3)
+		type = skb->protocol;
+	else {
+		if (data + 14 > end)
+			return false;
+		type = *(__u16 *)(data + 12);
+	}
+	if (type == bpf_htons(ETHERTYPE_IPV4)) {
+		struct ipv4_header *ip = data + network;
+
+		transport = (void *)(ip + 1);
+		if ((void *)transport + 8 > end || ip->version_ihl != 0x45 || ip->fragment & bpf_htons(0x3fff))
+			return false;
+		p->protocol = ip->protocol;
+		p->family = 4;
+		header = 20;
+		stated = bpf_ntohs(ip->length);
+		p->dir = make_key4((struct key4 *)&p->key, ip->source, ip->destination, *(__u16 *)transport,
+				   *(__u16 *)(transport + 2), ip->protocol, 0);
+	} else if (type == bpf_htons(ETHERTYPE_IPV6)) {
+		struct ipv6_header *ip = data + network;
+
+		transport = (void *)(ip + 1);
+		if ((void *)transport + 8 > end || ip->version_class >> 4 != 6)
+			return false;
+		p->protocol = ip->next;
+		p->family = 6;
+		header = 40;
+		stated = bpf_ntohs(ip->length) + 40;
+		p->dir = make_key6(&p->key, ip->source, ip->destination, *(__u16 *)transport, *(__u16 *)(transport + 2), ip->next,
+				   0);
+	} else
+		return false;
+	if (p->protocol == PROTOCOL_TCP) {
+		if ((void *)transport + 20 > end || stated < header + 20)
+			return false;
+		p->flags = transport[13];
+		header += (transport[12] >> 4) * 4;
+	} else if (p->protocol == PROTOCOL_UDP) {
+		if (stated < header + 8 || (role == UPLINK && is_tunnel(*(__u16 *)(transport + 2), p->family)))
+			return false;
+		p->flags = 0;
+		header += 8;
+	} else
+		return false;
+	measure(skb, skb->len - network, stated, header, &p->bytes, &p->segments);
+	return true;
+}
+
+static __always_inline int run(struct __sk_buff *skb, enum role role, bool egress, bool conntrack)
+{
+	unsigned long nfct = conntrack ? conntrack_of(skb) : 0;
+	struct view *view = NULL;
+	bool missed = false;
+	struct packet p;
+
+	if (parse_ordinary(skb, &p, role)) {
+		p.hook = hook_number(skb, egress);
+		p.now = bpf_ktime_get_boot_ns();
+		view = p.family == 4 ? bpf_map_lookup_elem(&views4, &p.key) : bpf_map_lookup_elem(&views6, &p.key);
+		if (view) {
+			__u32 fold = conntrack && nfct ? conntrack_fold(nfct) : 0;
+			__u32 news = (__u32)p.flags << (p.dir ? MARK_FLAGS_SHIFT : 0), marks = view->marks;
+
+			if (view->owner[p.dir & 1] == p.hook && !(news & ~marks) && !(p.flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
+			    (marks & TCP_BOTH_FIN) != TCP_BOTH_FIN && (!fold || fold == view->conntrack)) {
+				add(view, p.dir, p.now, p.bytes, p.segments);
+				return NEXT;
+			}
+		}
+		missed = !view;
+		if (p.family == 4)
+			__builtin_memset((char *)&p.key + sizeof(struct key4), 0, sizeof(p.key) - sizeof(struct key4));
+		__builtin_memset(&p.peer, 0, sizeof(p.peer));
+		p.network = 0;
+		p.transport = 0;
+		p.outer = 0;
+		p.conntrack = 0;
+		p.link = 0;
+		p.tunnel_id = 0;
+		p.icmp_type = 0;
+		p.icmp_code = 0;
+		p.fragment = 0;
+		p.tunnel = 0;
+		p.outer_family = 0;
+		p.quotes = 0;
+	} else {
+		if (parse_general(skb, &p, role, egress))
+			return NEXT;
+		p.hook = hook_number(skb, egress);
+		p.now = bpf_ktime_get_boot_ns();
+		/* the entry is that of the outer packet */
+		if (p.tunnel)
+			nfct = 0;
+	}
+	account(skb, &p, nfct, missed);
+	if (p.quotes)
+		quote(skb, &p);
+	return NEXT;
+}
+
+#define PROGRAMS(name, role)                                                                                           \
+	SEC("tc") int name##_ingress(struct __sk_buff *skb) { return run(skb, role, false, false); }                   \
+	SEC("tc") int name##_egress(struct __sk_buff *skb) { return run(skb, role, true, false); }                     \
+	SEC("tc") int name##_egress_ct(struct __sk_buff *skb) { return run(skb, role, true, true); }
+
+PROGRAMS(veth, VETH)
+PROGRAMS(uplink, UPLINK)
+PROGRAMS(l3, L3)
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

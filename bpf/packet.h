@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A parsed packet on its way through the programs, and the keys made from it. Holds no map access. */
+#ifndef VETHFLOW_PACKET_H
+#define VETHFLOW_PACKET_H
+
+#include "maps.h"
+
+#define ETHERTYPE_IPV4 0x0800
+#define ETHERTYPE_IPV6 0x86dd
+#define ETHERTYPE_VLAN 0x8100
+#define ETHERTYPE_QINQ 0x88a8
+#define ETHERTYPE_BRIDGED 0x6558
+
+#define PROTOCOL_ICMP 1
+#define PROTOCOL_IPIP 4
+#define PROTOCOL_TCP 6
+#define PROTOCOL_UDP 17
+#define PROTOCOL_IP6IP 41
+#define PROTOCOL_GRE 47
+#define PROTOCOL_ICMP6 58
+#define PROTOCOL_SCTP 132
+#define PROTOCOL_UDPLITE 136
+
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+#define TCP_BOTH_FIN (TCP_FIN | TCP_FIN << MARK_FLAGS_SHIFT)
+#define TCP_ANY_END ((TCP_FIN | TCP_RST) | (TCP_FIN | TCP_RST) << MARK_FLAGS_SHIFT)
+
+#define ICMP_ECHOREPLY 0
+#define ICMP_UNREACHABLE 3
+#define ICMP_ECHO 8
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_PARAMETER 12
+#define ICMP_FRAGMENTATION_NEEDED 4
+#define ICMP6_UNREACHABLE 1
+#define ICMP6_ECHO 128
+#define ICMP6_ECHOREPLY 129
+
+#define FRAGMENT_FIRST 1
+#define FRAGMENT_LATER 2
+
+/* One TCP/IP packet or one GSO/GRO buffer that stands for several. */
+struct packet {
+	struct key6 key; /* family 4: a key4 in its first 16 bytes, the rest zero */
+	struct key6 peer; /* from conntrack; meaningful with MARK_PEER_* in link */
+	__u64 now;
+	__u32 hook;
+	__u32 bytes; /* IP octets as on the wire, over all segments */
+	__u32 network; /* offset of the (inner) IP header from skb->data */
+	__u32 transport; /* offset of the transport header */
+	__u32 outer; /* offset of the outer IP header when `tunnel` */
+	__u32 conntrack; /* nf_conn as in struct view; 0: none or not to be used */
+	__u32 link; /* marks that conntrack gave */
+	__u32 tunnel_id;
+	__u16 segments;
+	__u8 family;
+	__u8 dir;
+	__u8 flags; /* TCP header flags */
+	__u8 protocol;
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u8 fragment;
+	__u8 tunnel; /* enum tunnel_type of the header it came out of; 0: none */
+	__u8 outer_family;
+	__u8 quotes; /* an ICMP error: a packet is quoted 8 bytes into `transport` */
+};
+
+static __always_inline __u32 hook_number(struct __sk_buff *skb, bool egress)
+{
+	__u32 hook = skb->ifindex << 1 | (egress ? HOOK_EGRESS : 0);
+
+	if (netns_number)
+		hook = HOOK_FOREIGN | netns_number << HOOK_NETNS_SHIFT | (hook & ((1u << HOOK_NETNS_SHIFT) - 1));
+	return hook;
+}
+
+/* Fills a key4 from a packet's ends (network order) and says the packet's direction in it. */
+static __always_inline __u8 make_key4(struct key4 *key, __u32 source, __u32 destination, __u16 sport, __u16 dport,
+				      __u8 protocol, __u8 kind)
+{
+	__u8 dir = source > destination || (source == destination && sport > dport);
+
+	key->address[0] = dir ? destination : source;
+	key->address[1] = dir ? source : destination;
+	key->port[0] = dir ? dport : sport;
+	key->port[1] = dir ? sport : dport;
+	key->protocol = protocol;
+	key->kind = kind;
+	/* 127.0.0.0/8 means something only in its own namespace */
+	key->netns = netns_number && (source & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000) ? netns_number : 0;
+	return dir;
+}
+
+static __always_inline int compare_address6(const __u32 *a, const __u32 *b)
+{
+	for (int i = 0; i < 4; i++)
+		if (a[i] != b[i])
+			return a[i] > b[i] ? 1 : -1;
+	return 0;
+}
+
+static __always_inline __u8 make_key6(struct key6 *key, const __u32 *source, const __u32 *destination, __u16 sport,
+				      __u16 dport, __u8 protocol, __u8 kind)
+{
+	int order = compare_address6(source, destination);
+	__u8 dir = order > 0 || (order == 0 && sport > dport);
+
+	for (int i = 0; i < 4; i++) {
+		key->address[0][i] = dir ? destination[i] : source[i];
+		key->address[1][i] = dir ? source[i] : destination[i];
+	}
+	key->port[0] = dir ? dport : sport;
+	key->port[1] = dir ? sport : dport;
+	key->protocol = protocol;
+	key->kind = kind;
+	key->netns = netns_number && !source[0] && !source[1] && !source[2] && source[3] == bpf_htonl(1) ? netns_number : 0;
+	return dir;
+}
+
+/* Echo replies belong to the flow of their requests. */
+static __always_inline __u8 icmp_kind(__u8 protocol, __u8 type)
+{
+	if (protocol == PROTOCOL_ICMP)
+		return type == ICMP_ECHOREPLY ? ICMP_ECHO : type;
+	return type == ICMP6_ECHOREPLY ? ICMP6_ECHO : type;
+}
+
+static __always_inline bool icmp_echo(__u8 protocol, __u8 type)
+{
+	if (protocol == PROTOCOL_ICMP)
+		return type == ICMP_ECHO || type == ICMP_ECHOREPLY;
+	return type == ICMP6_ECHO || type == ICMP6_ECHOREPLY;
+}
+
+/*
+ * Segments and IP octets of a buffer: `length` bytes from the IP header on, of which `stated` the header claims, `header`
+ * bytes of IP and transport header that every segment carries again on the wire.
+ */
+static __always_inline void measure(struct __sk_buff *skb, __u32 length, __u32 stated, __u32 header, __u32 *bytes,
+				    __u16 *segments)
+{
+	__u32 segs = skb->gso_segs;
+
+	if (segs == 0 && skb->gso_size != 0) {
+		/* virtio and tun leave the count to whoever segments it */
+		__u32 payload = length > header ? length - header : 0;
+
+		segs = (payload + skb->gso_size - 1) / skb->gso_size;
+	}
+	if (segs <= 1) {
+		/* Ethernet padding is no part of the packet; a header that promises more than there is gets what there is */
+		*bytes = stated < length ? stated : length;
+		*segments = 1;
+		return;
+	}
+	*bytes = length + (segs - 1) * header;
+	*segments = segs > 65535 ? 65535 : segs;
+}
+
+#endif

@@ -1,0 +1,130 @@
+// Writes nftables rules for services in the shape that kube-proxy's nftables mode gives them (DNAT in prerouting and
+// output, a random backend, mark and masquerade, reject without backends). Text only; runs nothing.
+
+import type { Pod } from './pod.js'
+
+export interface Service {
+  readonly namespace: string
+  readonly name: string
+  /** ClusterIP unless given. */
+  readonly type?: 'ClusterIP' | 'NodePort' | 'LoadBalancer'
+  readonly clusterIP: string
+  readonly ports: readonly ServicePort[]
+  readonly backends: readonly Backend[]
+  /** LoadBalancer ingress addresses, translated on every node. */
+  readonly ingresses?: readonly string[]
+}
+
+export interface ServicePort {
+  readonly name?: string
+  readonly port: number
+  readonly targetPort: number
+  /** tcp unless given. */
+  readonly protocol?: 'tcp' | 'udp'
+  readonly nodePort?: number
+}
+
+/** A pod, or an address of something that is none (a node's own process, the world). */
+export type Backend = Pod | { readonly ip: string }
+
+export interface ServiceView {
+  readonly podCidr: string
+  readonly nodeIp: string
+}
+
+/** The table `ip kube-proxy` for one node, replacing what was there in one transaction. */
+export function serviceRules(services: readonly Service[], node: ServiceView): string {
+  const addresses: string[] = []
+  const nodePorts: string[] = []
+  const unserved: string[] = []
+  const unservedPorts: string[] = []
+  const chains: string[] = []
+  for (const service of services) {
+    for (const port of service.ports) {
+      const protocol = port.protocol ?? 'tcp'
+      const id = `${service.namespace}/${service.name}/${protocol}/${port.name ?? port.port}`
+      const key = `${protocol} . ${port.port}`
+      const outside = service.ingresses ?? []
+      if (service.backends.length === 0) {
+        for (const ip of [service.clusterIP, ...outside]) unserved.push(`${ip} . ${key} : goto reject-chain`)
+        if (port.nodePort !== undefined) {
+          unservedPorts.push(`${protocol} . ${port.nodePort} : goto reject-chain`)
+        }
+        continue
+      }
+      addresses.push(`${service.clusterIP} . ${key} : goto service-${id}`)
+      for (const ip of outside) addresses.push(`${ip} . ${key} : goto external-${id}`)
+      if (port.nodePort !== undefined) {
+        nodePorts.push(`${protocol} . ${port.nodePort} : goto external-${id}`)
+      }
+      if (port.nodePort !== undefined || outside.length > 0) {
+        chains.push(chain(`external-${id}`, ['jump mark-for-masquerade', `goto service-${id}`]))
+      }
+      const choices = service.backends.map((_, index) => `${index} : goto endpoint-${id}-${index}`)
+      chains.push(
+        chain(`service-${id}`, [
+          `ip daddr ${service.clusterIP} ${protocol} dport ${port.port} ip saddr != ${node.podCidr} jump mark-for-masquerade`,
+          `numgen random mod ${choices.length} vmap { ${choices.join(', ')} }`,
+        ]),
+        ...service.backends.map((backend, index) =>
+          chain(`endpoint-${id}-${index}`, [
+            `ip saddr ${backend.ip} jump mark-for-masquerade`,
+            `meta l4proto ${protocol} dnat to ${backend.ip}:${port.targetPort}`,
+          ]),
+        ),
+      )
+    }
+  }
+  return `table ip kube-proxy
+delete table ip kube-proxy
+table ip kube-proxy {
+${map('service-ips', 'ipv4_addr . inet_proto . inet_service', addresses)}
+${map('service-nodeports', 'inet_proto . inet_service', nodePorts)}
+${map('no-endpoint-services', 'ipv4_addr . inet_proto . inet_service', unserved)}
+${map('no-endpoint-nodeports', 'inet_proto . inet_service', unservedPorts)}
+  set nodeport-ips { type ipv4_addr; elements = { ${node.nodeIp} }; }
+  chain reject-chain { reject; }
+  chain mark-for-masquerade { mark set mark or 0x4000; }
+  chain masquerading {
+    mark and 0x4000 == 0 return
+    mark set mark xor 0x4000
+    masquerade fully-random
+  }
+${chains.join('\n')}
+  chain services {
+    ip daddr . meta l4proto . th dport vmap @service-ips
+    ip daddr @nodeport-ips meta l4proto . th dport vmap @service-nodeports
+  }
+  chain service-endpoints-check {
+    ip daddr . meta l4proto . th dport vmap @no-endpoint-services
+    ip daddr @nodeport-ips meta l4proto . th dport vmap @no-endpoint-nodeports
+  }
+  chain filter-input { type filter hook input priority filter; ct state new jump service-endpoints-check; }
+  chain filter-forward { type filter hook forward priority filter; ct state new jump service-endpoints-check; }
+  chain filter-output { type filter hook output priority filter; ct state new jump service-endpoints-check; }
+  chain nat-prerouting { type nat hook prerouting priority dstnat; jump services; }
+  chain nat-output { type nat hook output priority -100; jump services; }
+  chain nat-postrouting { type nat hook postrouting priority srcnat; jump masquerading; }
+}
+`
+}
+
+/** Pods speak to everything outside of `clusterCidrs` as their node. */
+export function masqueradeRules(podCidr: string, clusterCidrs: readonly string[]): string {
+  return `table ip testbed-masquerade {
+  chain postrouting {
+    type nat hook postrouting priority srcnat + 10; policy accept;
+    ip saddr ${podCidr} ip daddr != { ${clusterCidrs.join(', ')} } masquerade
+  }
+}
+`
+}
+
+function chain(name: string, lines: readonly string[]): string {
+  return `  chain ${name} {\n${lines.map((line) => `    ${line}\n`).join('')}  }`
+}
+
+function map(name: string, type: string, elements: readonly string[]): string {
+  const filled = elements.length === 0 ? '' : ` elements = { ${elements.join(', ')} };`
+  return `  map ${name} { type ${type} : verdict;${filled} }`
+}

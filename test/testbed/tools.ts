@@ -1,0 +1,41 @@
+// Where the repository is, and its small C programs: compiled on first use, again when their source changed.
+
+import { existsSync, mkdirSync, renameSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { run } from './run.js'
+
+/** The top of the checkout, from the sources as well as from dist/. */
+export const repository: string = (() => {
+  let directory = dirname(fileURLToPath(import.meta.url))
+  while (!existsSync(join(directory, 'package-lock.json'))) {
+    const parent = dirname(directory)
+    if (parent === directory) throw new Error('the testbed runs inside a checkout only')
+    directory = parent
+  }
+  return directory
+})()
+
+const built = new Map<string, Promise<string>>()
+
+/** The path of test/testbed/<name>.c compiled. */
+export function tool(name: 'traffic' | 'forward'): Promise<string> {
+  let path = built.get(name)
+  if (path === undefined) {
+    path = compile(name)
+    built.set(name, path)
+  }
+  return path
+}
+
+async function compile(name: string): Promise<string> {
+  const source = join(repository, 'test/testbed', `${name}.c`)
+  const target = join(repository, '.make', name)
+  const fresh = existsSync(target) && statSync(target).mtimeMs > statSync(source).mtimeMs
+  if (fresh) return target
+  mkdirSync(dirname(target), { recursive: true })
+  const own = `${target}.${process.pid}` // several processes may come here at once
+  await run(['gcc', '-O2', '-Wall', '-Wextra', '-Werror', '-o', own, source])
+  renameSync(own, target)
+  return target
+}

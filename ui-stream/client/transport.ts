@@ -1,0 +1,43 @@
+// The seam between the feed and the platform: how one WebSocket is opened, read and held back. Types only.
+
+/** What a platform is asked to open. */
+export interface DialRequest {
+  readonly url: URL
+  readonly subprotocol: string
+  /** Sent as bearer token where the platform can set headers, as `access_token` in the query where it cannot. */
+  readonly token: string | undefined
+  /** PEM of the authorities to trust beside nothing else; Node only. */
+  readonly ca: string | undefined
+}
+
+/** What the platform tells. After `closed` nothing more comes. */
+export interface DialEvents {
+  opened(): void
+  /** One binary frame. The bytes belong to the receiver. */
+  frame(bytes: Uint8Array): void
+  closed(end: ConnectionEnd): void
+}
+
+/** How a connection ended. */
+export interface ConnectionEnd {
+  /** RFC 6455 close code; 1006 when there was none. */
+  readonly code: number
+  readonly reason: string
+  /** HTTP status where the server refused to open a WebSocket. */
+  readonly httpStatus?: number
+  /** What lies beneath, e.g. ECONNREFUSED. */
+  readonly cause?: unknown
+}
+
+/** An open or opening connection. */
+export interface Connection {
+  /** True when `pause` keeps the peer from sending more. A browser cannot. */
+  readonly canPause: boolean
+  pause(): void
+  resume(): void
+  /** Ends it at once; `closed` may or may not follow. */
+  close(): void
+}
+
+/** Opens a WebSocket. Never throws: what fails comes as `closed`. */
+export type Dial = (request: DialRequest, events: DialEvents) => Connection

@@ -1,0 +1,58 @@
+// The flags of `vethflow gateway` and what they come to.
+
+import { configFlag, listenFlags, parseLayers, refuseOpenListen } from '../../agent/config.js'
+import { usageError } from '../../agent/errors.js'
+import type { ListenAddress } from '../../agent/flag-values.js'
+import { type FlagTable, laterFlag, listFlag } from '../../agent/flags.js'
+import { serverUrl } from '../client/server-url.js'
+
+/** Agents that one gateway reads from by URL; beyond that a bus is the better way. */
+const MAX_AGENTS = 256
+
+/** What a person asked `vethflow gateway` for, checked. */
+export interface GatewayConfig {
+  /** URLs of the agents, each once. */
+  readonly agents: readonly string[]
+  readonly listen: ListenAddress
+  readonly historyBytes: number
+  readonly insecure: boolean
+}
+
+/** The flag table of `vethflow gateway`. */
+export const gatewayFlags = {
+  config: configFlag,
+  agent: listFlag({
+    name: 'agent',
+    takes: 'URL',
+    help: 'an agent to read from (repeatable)',
+    parse: (text, where) => {
+      serverUrl(text, where)
+      return text
+    },
+  }),
+  ...listenFlags,
+  discover: laterFlag('discover', 'SERVICE.NAMESPACE'),
+  nats: laterFlag('nats', 'URL'),
+} satisfies FlagTable
+
+/** Parses flags, variables and configuration file. Throws a usage error that names what is wrong. */
+export function parseGatewayConfig(
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): GatewayConfig {
+  const values = parseLayers('vethflow gateway', gatewayFlags, argv, env)
+  const agents = new Map(values.agent.map((text) => [serverUrl(text).href, text]))
+  if (agents.size === 0) {
+    throw usageError('vethflow gateway takes at least one --agent URL such as ws://10.0.0.1:4280')
+  }
+  if (agents.size > MAX_AGENTS) {
+    throw usageError(`--agent takes at most ${MAX_AGENTS} URLs, not ${agents.size}`)
+  }
+  refuseOpenListen(values.listen, values.insecure)
+  return {
+    agents: [...agents.values()],
+    listen: values.listen,
+    historyBytes: values.history,
+    insecure: values.insecure,
+  }
+}

@@ -1,0 +1,54 @@
+# Everything a person may want to do. Recipes print progress to stderr, so that stdout holds only what was asked for.
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+BIN := node_modules/.bin
+
+# make demo
+DURATION ?= 0
+OUTPUT ?= compact
+
+.DEFAULT_GOAL := help
+.PHONY: help deps deps-bpf build bpf check test test-long test-kernels bench demo clean
+
+help: ## What can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## System packages (apt, as root) and npm packages that are missing
+	@test/setup/system.sh run testbed
+	@test/setup/npm.sh
+
+deps-bpf:
+	@test/setup/system.sh bpf
+
+build: deps ## Compile to dist/ (npx vethflow runs it)
+	@node proto/generate.mjs >&2
+	@$(BIN)/tsc -p . >&2
+	@chmod +x dist/ui-stream/cli.js
+
+bpf: deps-bpf ## Rebuild the prebuilt kernel objects (pinned clang-19)
+	@$(MAKE) -C bpf
+
+check: deps ## Types, lint, format, and that the kernel objects match their sources
+	@if [ "$$CI" = true ]; then test/setup/system.sh bpf; fi
+	@node proto/generate.mjs >&2
+	@$(BIN)/tsc --noEmit -p .
+	@$(BIN)/biome ci --colors=off .
+	@test/setup/bpf-check.sh
+
+test: build ## All tests; last line: N passed, N failed
+	@test/setup/run-tests.sh
+
+test-long: build ## Full counts, fault tables, soaks (hours)
+	@VETHFLOW_TEST_SECONDS=28800 test/setup/run-tests.sh --config test/setup/vitest.long.config.ts test/long
+
+test-kernels: build ## The same corpus on other kernels
+	@VETHFLOW_TEST_SECONDS=7200 test/setup/run-tests.sh --config test/setup/vitest.long.config.ts test/kernels
+
+bench: build ## Measurements
+	@node dist/bench/main.js
+
+demo: build ## A small cluster with live flows: make demo [DURATION=20] [OUTPUT=compact|wide|json]
+	@exec setpriv --pdeathsig TERM node dist/test/demo/main.js --duration '$(DURATION)' --output '$(OUTPUT)'
+
+clean: ## Remove what was built here
+	@rm -rf dist proto/gen .make coverage

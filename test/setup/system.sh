@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs the Debian or Ubuntu packages that a group of commands needs and that are missing. Says one line when there is
+# something to install, nothing otherwise. Usage: test/setup/system.sh GROUP...
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+packages=()
+for group in "$@"; do
+  case $group in
+    # What the agent itself needs.
+    run) packages+=(libbpf1) ;;
+    # The testbed: namespaces, NAT, CNI plugins, the traffic tool, captures to compare with.
+    testbed)
+      packages+=(iproute2 iptables nftables conntrack nfacct ethtool tcpdump util-linux)
+      packages+=(containernetworking-plugins bpftool gcc libc6-dev)
+      ;;
+    # Rebuilding the kernel side; running it needs no compiler.
+    bpf) packages+=(clang-19 llvm-19 libbpf-dev) ;;
+    *)
+      echo "system.sh: no group $group (run, testbed, bpf)" >&2
+      exit 2
+      ;;
+  esac
+done
+
+missing=()
+for package in "${packages[@]}"; do
+  status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+  [ "$status" = installed ] || missing+=("$package")
+done
+
+if [ ${#missing[@]} -gt 0 ]; then
+  if [ "$(id -u)" -ne 0 ]; then
+    echo "system packages are missing; as root: apt-get install ${missing[*]}" >&2
+    exit 1
+  fi
+  echo "installing ${missing[*]}" >&2
+  mkdir -p .make
+  log=.make/apt.log
+  export DEBIAN_FRONTEND=noninteractive
+  if ! { apt-get -q update && apt-get -q install -y --no-install-recommends "${missing[@]}"; } \
+    >"$log" 2>&1 </dev/null; then
+    tail -n 20 "$log" >&2
+    echo "apt-get failed; the whole of it is in $log" >&2
+    exit 1
+  fi
+fi
+
+if ! command -v node >/dev/null; then
+  echo "node is missing; vethflow needs Node.js 20.19 or later" >&2
+  exit 1
+fi
+if ! node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)'; then
+  echo "vethflow needs Node.js 20.19 or later; this is $(node --version)" >&2
+  exit 1
+fi

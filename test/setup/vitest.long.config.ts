@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config'
+
+// The full counts, fault tables and soaks: the same rules as the ordinary tests, other files and more time.
+export default defineConfig({
+  test: {
+    root: new URL('../..', import.meta.url).pathname,
+    include: ['test/long/**/*.test.ts', 'test/kernels/**/*.test.ts'],
+    fileParallelism: false,
+    pool: 'forks',
+    testTimeout: 1_800_000,
+    hookTimeout: 120_000,
+  },
+})

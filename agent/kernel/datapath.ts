@@ -1,0 +1,271 @@
+// The kernel side as one thing: what main and capture see of agent/kernel. Opens, follows interfaces, reads ring and
+// maps, closes without leaving anything behind. It interprets no record.
+
+import { type HookCounters, HookMap, type Losses, readLosses, type Tunnel, TunnelMap } from './counters.js'
+import { Drain, type EntrySink } from './drain.js'
+import { type Feature, Features } from './features.js'
+import type { Interface, InterfaceChange } from './interfaces.js'
+import { key4, key6, view4, view6 } from './layout.gen.js'
+import { type InterfaceStatus, type NamedHookCounters, Namespace } from './namespace.js'
+import { Programs, type ProgramsOptions, prebuiltDir } from './programs.js'
+import { type RecordSink, Ring } from './ring.js'
+import type { Role, RoleOptions } from './roles.js'
+import { tunnelsOf } from './tunnels.js'
+
+export interface DatapathOptions {
+  /** Entries of the IPv4 map; the IPv6 map has half. 131072 unless given. */
+  readonly maxConnections?: number
+  /** Size of the ring, a power of two of at least a page. 8 MiB unless given. */
+  readonly ringBytes?: number
+  /** Names of kernel features to do without (features.ts). */
+  readonly disable?: ReadonlySet<string>
+  /** Folder of the BPF objects; bpf/prebuilt of this installation unless given. */
+  readonly objectDir?: string
+}
+
+export interface DatapathStatus {
+  readonly object: string
+  readonly features: readonly Feature[]
+  readonly interfaces: readonly InterfaceStatus[]
+  readonly ring: { readonly bytes: number; readonly fill: number }
+  readonly losses: Losses
+}
+
+const MAX_CONNECTIONS = 131_072
+const RING_BYTES = 8 * 1024 * 1024
+
+/** Everything in the kernel that belongs to one agent. Used from the main thread only. Close it. */
+export class Datapath {
+  readonly features: Features
+  private readonly options: Required<Omit<DatapathOptions, 'disable'>>
+  private readonly programs: Programs
+  private readonly ring: Ring | undefined
+  private readonly hooks: HookMap
+  private readonly tunnels: TunnelMap
+  private readonly drains: Readonly<Record<4 | 6, Drain>>
+  private readonly own: Namespace
+  private readonly others = new Map<number, { namespace: Namespace; programs: Programs }>()
+  private closed = false
+
+  private constructor(options: DatapathOptions, cleanups: (() => void)[]) {
+    this.options = {
+      maxConnections: options.maxConnections ?? MAX_CONNECTIONS,
+      ringBytes: options.ringBytes ?? RING_BYTES,
+      objectDir: options.objectDir ?? prebuiltDir(),
+    }
+    this.features = Features.probe(options.disable)
+    this.programs = new Programs(this.programsOptions(0))
+    cleanups.push(() => this.programs.close())
+    this.programs.role('veth')
+    const maps = this.programs.maps
+    this.hooks = new HookMap(maps.mapFd('hooks'))
+    this.tunnels = new TunnelMap(maps.mapFd('tunnels'))
+    const batch = this.features.enabled('batch')
+    const { maxConnections } = this.options
+    this.drains = {
+      4: new Drain({
+        fd: maps.mapFd('views4'),
+        keySize: key4.size,
+        valueSize: view4.size,
+        maxEntries: maxConnections,
+        batch,
+      }),
+      6: new Drain({
+        fd: maps.mapFd('views6'),
+        keySize: key6.size,
+        valueSize: view6.size,
+        maxEntries: half(maxConnections),
+        batch,
+      }),
+    }
+    if (this.features.enabled('ring_buffer'))
+      this.ring = Ring.open(maps.mapFd('events'), this.options.ringBytes)
+    cleanups.push(() => this.ring?.close())
+    this.own = new Namespace({
+      netns: 0,
+      programs: this.programs,
+      features: this.features,
+      hooks: this.hooks,
+    })
+    cleanups.push(() => this.own.close())
+    this.own.sweep()
+  }
+
+  /**
+   * Probes the kernel, loads the first programs, sweeps what a killed process left in this network namespace. Throws
+   * LIBBPF_MISSING, NO_PERMISSION, KERNEL_TOO_OLD, OBJECT_MISSING, LAYOUT_MISMATCH, VerifierError, BPF_LOAD; nothing
+   * stays behind then.
+   */
+  static open(options: DatapathOptions = {}): Datapath {
+    const cleanups: (() => void)[] = []
+    try {
+      return new Datapath(options, cleanups)
+    } catch (error) {
+      for (const cleanup of cleanups.reverse()) cleanup()
+      throw error
+    }
+  }
+
+  /** Hooks all interfaces of the own namespace as `roles` says, and those that come: call poll() often. */
+  follow(roles: RoleOptions = {}): void {
+    this.own.follow(roles)
+    this.setTunnels(tunnelsOf(this.own.list()))
+  }
+
+  /** Acts on what rtnetlink has told since the last call and gives it. One system call when there is nothing. */
+  poll(): InterfaceChange[] {
+    const changes = this.own.poll()
+    if (changes.some((change) => change.interface.tunnel !== undefined))
+      this.setTunnels(tunnelsOf(this.own.list()))
+    for (const { namespace } of this.others.values()) changes.push(...namespace.poll())
+    return changes
+  }
+
+  /** The own namespace's interfaces as known; empty without follow(). */
+  interfaces(): Interface[] {
+    return this.own.list()
+  }
+
+  /** The own namespace's interface counters, read now. */
+  linkCounters(): ReturnType<Namespace['linkCounters']> {
+    return this.own.linkCounters()
+  }
+
+  /** Hooks one interface of the own namespace. What goes wrong is its problem in status(). */
+  attach(device: Pick<Interface, 'ifindex' | 'name' | 'kind'>, role: Role): void {
+    this.own.attach(device, role)
+  }
+
+  /** Unhooks one interface of the own namespace. */
+  detach(ifindex: number): void {
+    this.own.detach(ifindex)
+  }
+
+  /**
+   * Enters another network namespace (CAP_SYS_ADMIN) with programs of its own that carry `number` (1 to 1023); their
+   * records come through the same maps and ring. The namespace is closed by close() or leave().
+   */
+  enter(path: string, number: number): Namespace {
+    this.leave(number)
+    const programs = new Programs({ ...this.programsOptions(number), shareMapsOf: this.programs.maps })
+    try {
+      const namespace = new Namespace({
+        netns: number,
+        path,
+        programs,
+        features: this.features,
+        hooks: this.hooks,
+      })
+      this.others.set(number, { namespace, programs })
+      return namespace
+    } catch (error) {
+      programs.close()
+      throw error
+    }
+  }
+
+  /** Detaches everything in a namespace that was entered. */
+  leave(number: number): void {
+    const other = this.others.get(number)
+    if (other === undefined) return
+    this.others.delete(number)
+    other.namespace.close()
+    other.programs.close()
+  }
+
+  /** Gives waiting ring records to `sink`, at most `max`. 0 without a ring. */
+  readRing(sink: RecordSink, max: number): number {
+    return this.ring?.read(sink, max) ?? 0
+  }
+
+  /** Bytes that wait in the ring, and its size. */
+  ringFill(): { bytes: number; fill: number } {
+    return { bytes: this.ring?.size ?? 0, fill: this.ring?.fill ?? 0 }
+  }
+
+  /** Gives every view of a family to `sink`, in batches. Gives how many. */
+  drain(family: 4 | 6, sink: EntrySink): number {
+    return this.drains[family].read(sink)
+  }
+
+  /** Words of a key and a value, as drain() lays them out. */
+  strides(family: 4 | 6): { keyWords: number; valueWords: number } {
+    const { keyWords, valueWords } = this.drains[family]
+    return { keyWords, valueWords }
+  }
+
+  /** Deletes views by keys that stand one after another; gives how many were there. */
+  deleteViews(family: 4 | 6, keys: Uint32Array, count: number): number {
+    return this.drains[family].delete(keys, count)
+  }
+
+  /** Counters of every attached hook. */
+  hookCounters(): NamedHookCounters[] {
+    return [...this.namespaces()].flatMap((namespace) => namespace.hookCounters())
+  }
+
+  /** Counters of hooks that have been detached since the start, summed. */
+  retiredCounters(): HookCounters {
+    const sum = { otherPackets: 0, otherBytes: 0, lostPackets: 0, lostBytes: 0 }
+    for (const { retired } of this.namespaces()) {
+      sum.otherPackets += retired.otherPackets
+      sum.otherBytes += retired.otherBytes
+      sum.lostPackets += retired.lostPackets
+      sum.lostBytes += retired.lostBytes
+    }
+    return sum
+  }
+
+  losses(): Losses {
+    return readLosses(this.programs.maps.mapFd('losses'))
+  }
+
+  /** Which tunnels uplinks open. follow() and poll() keep it up to date with this node's devices. */
+  setTunnels(tunnels: readonly Tunnel[]): void {
+    this.tunnels.set(tunnels)
+  }
+
+  /** Goes in front again where somebody took the head; see Namespace.checkHeads. Meant for once a second. */
+  checkHeads(): void {
+    for (const namespace of this.namespaces()) namespace.checkHeads()
+  }
+
+  status(): DatapathStatus {
+    return {
+      object: this.programs.path,
+      features: this.features.list(),
+      interfaces: [...this.namespaces()].flatMap((namespace) => namespace.status()),
+      ring: this.ringFill(),
+      losses: this.losses(),
+    }
+  }
+
+  /** Detaches everything and lets go of programs, maps, memory and sockets. Idempotent. */
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    for (const number of [...this.others.keys()]) this.leave(number)
+    this.own.close()
+    this.ring?.close()
+    this.programs.close()
+  }
+
+  private *namespaces(): Generator<Namespace> {
+    yield this.own
+    for (const { namespace } of this.others.values()) yield namespace
+  }
+
+  private programsOptions(netns: number): ProgramsOptions {
+    const { maxConnections, ringBytes, objectDir } = this.options
+    return {
+      objectDir,
+      features: this.features,
+      netns,
+      sizes: { views4: maxConnections, views6: half(maxConnections), events: ringBytes },
+    }
+  }
+}
+
+function half(count: number): number {
+  return Math.max(1, Math.ceil(count / 2))
+}

@@ -1,0 +1,327 @@
+// All hooks of one network namespace: attaches interfaces as they come, lets go of them as they go, keeps our programs at
+// the head. Which interface gets which role is roles.ts's to say.
+
+import { ExitCode, VethflowError } from '../errors.js'
+import {
+  type AttachKind,
+  type Attachment,
+  Attachment as Hooked,
+  InterfaceGoneError,
+  reasonOf,
+} from './attach.js'
+import { removeIdleClsact, sweepClsact } from './clsact.js'
+import type { HookCounters, HookMap } from './counters.js'
+import type { Features } from './features.js'
+import { hookNumber } from './hook.js'
+import { type Interface, type InterfaceChange, Interfaces } from './interfaces.js'
+import { NetlinkSocket } from './netlink.js'
+import { withNetns } from './netns.js'
+import type { Programs } from './programs.js'
+import { chooseRole, type Role, type RoleOptions } from './roles.js'
+
+/** One interface, for status. */
+export interface InterfaceStatus {
+  readonly netns: number
+  readonly ifindex: number
+  readonly name: string
+  readonly kind: string
+  /** Absent: not covered, `reason` says why. */
+  readonly role?: Role
+  readonly attach?: AttachKind
+  readonly reason?: string
+  /** What is wrong: not attached though it should be, or somebody stands before us. */
+  readonly problem?: string
+  /** How often we went in front again. */
+  readonly reheaded: number
+}
+
+export interface NamedHookCounters extends HookCounters {
+  readonly netns: number
+  readonly ifindex: number
+  readonly name: string
+  readonly egress: boolean
+  readonly hook: number
+}
+
+export interface NamespaceOptions {
+  /** 0: the agent's own. */
+  readonly netns: number
+  /** /run/netns/NAME or /proc/PID/ns/net; absent for the agent's own. */
+  readonly path?: string
+  readonly programs: Programs
+  readonly features: Features
+  readonly hooks: HookMap
+}
+
+interface Entry {
+  interface: Pick<Interface, 'ifindex' | 'name' | 'kind'>
+  role: Role | undefined
+  reason: string | undefined
+  problem: string | undefined
+  attachments: Attachment[]
+  reheaded: number
+  /** How often we may still go in front; refilled slowly, so that two who both want the head do not fight for ever. */
+  budget: number
+}
+
+const REHEAD_BUDGET = 5
+const REFILL_MS = 60_000
+/** clsact costs two netlink dumps a hook: this many interfaces a check. */
+const CLSACT_CHECKS = 32
+
+/** Owns its attachments and netlink sockets, not the programs and maps. Close it before those. */
+export class Namespace {
+  readonly netns: number
+  /** Counters of hooks that have been detached, summed. */
+  readonly retired: HookCounters = { otherPackets: 0, otherBytes: 0, lostPackets: 0, lostBytes: 0 }
+  private readonly options: NamespaceOptions
+  private readonly socket: NetlinkSocket
+  private readonly entries = new Map<number, Entry>()
+  private roleOptions: RoleOptions | undefined
+  private interfaces: Interfaces | undefined
+  private refilledAt = performance.now()
+  private nextCheck = 0
+  private closed = false
+
+  constructor(options: NamespaceOptions) {
+    this.options = options
+    this.netns = options.netns
+    this.socket = this.inside(() => NetlinkSocket.open())
+  }
+
+  /** Removes what killed processes left on clsact; gives how many filters. */
+  sweep(): number {
+    return sweepClsact(this.socket)
+  }
+
+  /** Attaches to all interfaces as `roles` says, and from then on to those that come (see poll). */
+  follow(roles: RoleOptions = {}): void {
+    this.roleOptions = roles
+    this.interfaces ??= this.inside(() => Interfaces.open())
+    for (const device of this.interfaces.values()) this.consider(device)
+  }
+
+  /** What rtnetlink told since the last call, already acted upon. Needs follow(). */
+  poll(): InterfaceChange[] {
+    const changes = this.interfaces?.poll() ?? []
+    for (const change of changes) {
+      const { ifindex } = change.interface
+      if (change.kind === 'gone') this.detach(ifindex)
+      // It may have gone again meanwhile: then a later change says so.
+      else if (this.interfaces?.get(ifindex) === change.interface || change.kind === 'appeared')
+        this.consider(change.interface)
+    }
+    return changes
+  }
+
+  /** The interfaces as known; empty without follow(). */
+  list(): Interface[] {
+    return [...(this.interfaces?.values() ?? [])]
+  }
+
+  /** The interfaces' own counters now. Needs follow(). */
+  linkCounters(): ReturnType<Interfaces['counters']> {
+    return this.interfaces?.counters() ?? new Map()
+  }
+
+  /**
+   * Hooks both directions of an interface in a role. What goes wrong with one interface is its `problem` in status and
+   * is tried again by checkHeads(); only the lack of a permission is thrown.
+   */
+  attach(device: Pick<Interface, 'ifindex' | 'name' | 'kind'>, role: Role): void {
+    const known = this.entries.get(device.ifindex)
+    if (known?.role === role && known.attachments.length === 2) {
+      known.interface = device
+      return
+    }
+    if (known !== undefined) this.detach(device.ifindex)
+    const entry: Entry = {
+      interface: device,
+      role,
+      reason: undefined,
+      problem: undefined,
+      attachments: [],
+      reheaded: 0,
+      budget: REHEAD_BUDGET,
+    }
+    this.entries.set(device.ifindex, entry)
+    this.tryAttach(entry)
+  }
+
+  /** Unhooks an interface, gone or not. Nothing when it is not hooked. */
+  detach(ifindex: number): void {
+    const entry = this.entries.get(ifindex)
+    if (entry === undefined) return
+    this.entries.delete(ifindex)
+    this.letGo(entry)
+  }
+
+  /**
+   * Makes sure that every hook is still ours and at the head; goes in front again where somebody took it, and says so in
+   * status where it cannot. Tries again what could not be attached. Meant for once a second.
+   */
+  checkHeads(): void {
+    if (performance.now() - this.refilledAt > REFILL_MS) {
+      this.refilledAt = performance.now()
+      for (const entry of this.entries.values()) entry.budget = Math.min(entry.budget + 1, REHEAD_BUDGET)
+    }
+    const all = [...this.entries.values()]
+    const behindClsact = all.filter((entry) => entry.attachments[0]?.kind === 'clsact')
+    const due = new Set<Entry>()
+    for (let i = 0; i < Math.min(CLSACT_CHECKS, behindClsact.length); i++)
+      due.add(behindClsact[this.nextCheck++ % behindClsact.length] as Entry)
+    this.inside(() => {
+      for (const entry of all) {
+        if (entry.role === undefined) continue
+        if (entry.attachments.length === 0) this.tryAttach(entry)
+        else if (entry.attachments[0]?.kind === 'tcx' || due.has(entry)) this.checkHead(entry)
+      }
+    })
+  }
+
+  status(): InterfaceStatus[] {
+    return [...this.entries.values()].map((entry) => {
+      const attach = entry.attachments[0]?.kind
+      return {
+        netns: this.netns,
+        ifindex: entry.interface.ifindex,
+        name: entry.interface.name,
+        kind: entry.interface.kind,
+        reheaded: entry.reheaded,
+        ...(entry.role === undefined ? {} : { role: entry.role }),
+        ...(attach === undefined ? {} : { attach }),
+        ...(entry.reason === undefined ? {} : { reason: entry.reason }),
+        ...(entry.problem === undefined ? {} : { problem: entry.problem }),
+      }
+    })
+  }
+
+  /** Counters of every attached hook. */
+  hookCounters(): NamedHookCounters[] {
+    const found: NamedHookCounters[] = []
+    for (const entry of this.entries.values()) {
+      for (const { ifindex, egress } of entry.attachments) {
+        const hook = hookNumber(ifindex, egress, this.netns)
+        const counters = this.options.hooks.read(hook)
+        if (counters !== undefined)
+          found.push({ netns: this.netns, ifindex, name: entry.interface.name, egress, hook, ...counters })
+      }
+    }
+    return found
+  }
+
+  /** Detaches everything and closes the sockets. Idempotent. */
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    for (const ifindex of [...this.entries.keys()]) this.detach(ifindex)
+    this.interfaces?.close()
+    this.socket.close()
+  }
+
+  private consider(device: Interface): void {
+    const choice = chooseRole(device, this.roleOptions)
+    if (choice.role !== undefined) {
+      this.attach(device, choice.role)
+      return
+    }
+    this.detach(device.ifindex)
+    this.entries.set(device.ifindex, {
+      interface: device,
+      role: undefined,
+      reason: choice.reason,
+      problem: undefined,
+      attachments: [],
+      reheaded: 0,
+      budget: 0,
+    })
+  }
+
+  private tryAttach(entry: Entry): void {
+    if (entry.role === undefined) return
+    const { ifindex } = entry.interface
+    try {
+      const programs = this.options.programs.role(entry.role)
+      for (const egress of [false, true]) {
+        this.options.hooks.insert(hookNumber(ifindex, egress, this.netns))
+        entry.attachments.push(this.hook(ifindex, egress, egress ? programs.egress : programs.ingress))
+      }
+      entry.problem = undefined
+    } catch (error) {
+      this.letGo(entry)
+      if (error instanceof InterfaceGoneError) {
+        this.entries.delete(ifindex)
+        return
+      }
+      if (error instanceof VethflowError && error.exitCode === ExitCode.NO_PERMISSION) {
+        this.entries.delete(ifindex)
+        throw error
+      }
+      entry.problem = `not captured: ${reasonOf(error)}`
+    }
+  }
+
+  private hook(ifindex: number, egress: boolean, program: Attachment['program']): Attachment {
+    const { features } = this.options
+    return this.inside(() =>
+      Hooked.create(this.socket, ifindex, egress, program, {
+        tcx: features.enabled('tcx'),
+        clsact: features.enabled('clsact'),
+      }),
+    )
+  }
+
+  private checkHead(entry: Entry): void {
+    let problem: string | undefined
+    for (const [index, attachment] of entry.attachments.entries()) {
+      const { ifindex, egress, program } = attachment
+      let head = attachment.head()
+      if (head.state === 'head') continue
+      const mayReplace = entry.budget > 0
+      if (mayReplace) {
+        entry.budget--
+        entry.reheaded++
+        attachment.detach(false)
+        try {
+          const again = this.hook(ifindex, egress, program)
+          entry.attachments[index] = again
+          head = again.head()
+        } catch (error) {
+          this.letGo(entry)
+          if (error instanceof InterfaceGoneError) return
+          entry.problem = `not captured: ${reasonOf(error)}`
+          return
+        }
+      }
+      const direction = egress ? 'egress' : 'ingress'
+      if (head.state === 'behind')
+        problem = `${head.before} runs before vethflow at ${direction} and may hide packets from it`
+      else if (head.state === 'gone')
+        problem = `vethflow was taken off ${direction} and does not capture there`
+    }
+    entry.problem = problem
+  }
+
+  /** Detaches, then deletes the hooks: as long as they are in the map they count as alive. */
+  private letGo(entry: Entry): void {
+    const attachments = entry.attachments.splice(0)
+    const madeQdisc = attachments.some((attachment) => attachment.madeQdisc)
+    for (const attachment of attachments) attachment.detach(false)
+    const { ifindex } = entry.interface
+    if (madeQdisc) removeIdleClsact(this.socket, ifindex)
+    for (const egress of [false, true]) {
+      const hook = hookNumber(ifindex, egress, this.netns)
+      const counters = this.options.hooks.read(hook)
+      if (counters === undefined) continue
+      this.retired.otherPackets += counters.otherPackets
+      this.retired.otherBytes += counters.otherBytes
+      this.retired.lostPackets += counters.lostPackets
+      this.retired.lostBytes += counters.lostBytes
+      this.options.hooks.delete(hook)
+    }
+  }
+
+  private inside<T>(run: () => T): T {
+    return this.options.path === undefined ? run() : withNetns(this.options.path, run)
+  }
+}

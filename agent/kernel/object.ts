@@ -1,0 +1,209 @@
+// One BPF object loaded into the kernel: checks its layout, selects programs, sets sizes and constants, loads through
+// libbpf, hands out file descriptors. It attaches nothing.
+
+import { readFileSync } from 'node:fs'
+import { ExitCode, VethflowError } from '../errors.js'
+import { type Elf, readElf } from './elf.js'
+import { address, Errno, errno, errnoName, kernelError } from './ffi.js'
+import { checkLayout, mismatch } from './layout/check.js'
+import { hook_counters, key4, key6, tunnel_device, tunnel_key, view4, view6 } from './layout.gen.js'
+import { libbpf, type ObjectPointer, withMessages } from './libbpf.js'
+import { permissionError } from './permission.js'
+import { VerifierError } from './verifier.js'
+
+/** The maps that user space touches. */
+export type MapName = 'views4' | 'views6' | 'events' | 'hooks' | 'losses' | 'tunnels'
+
+/** Key and value sizes in bytes, where the map has them. */
+const MAP_SIZES: Readonly<Record<MapName, readonly [number, number]>> = {
+  views4: [key4.size, view4.size],
+  views6: [key6.size, view6.size],
+  events: [0, 0],
+  hooks: [4, hook_counters.size],
+  losses: [4, 8],
+  tunnels: [tunnel_key.size, tunnel_device.size],
+}
+
+/** All maps of the object; those not named by MapName are the kernel side's own, and shared all the same. */
+const SHARED_MAPS: readonly string[] = [...Object.keys(MAP_SIZES), 'fragments']
+
+export interface ObjectOptions {
+  /** Path of the object file. */
+  readonly path: string
+  /** Names of the programs to load; all others are left out. */
+  readonly programs: readonly string[]
+  /** Entries (bytes for the ring) by map name. */
+  readonly sizes?: Readonly<Partial<Record<MapName, number>>>
+  /** The constant `netns_number`; 0 unless given. */
+  readonly netnsNumber?: number
+  /** Use this object's maps instead of making new ones. */
+  readonly shareMapsOf?: BpfObject
+}
+
+/** Room for the verifier's log; the most that kernels before 5.16 accept. Memory is touched only when it is written. */
+const LOG_SIZE = 0xffffff
+
+/** A loaded object. Whoever loads it closes it; file descriptors it gave out are closed with it. */
+export class BpfObject {
+  readonly path: string
+  private readonly programs = new Map<string, number>()
+  private readonly maps = new Map<string, number>()
+  private pointer: ObjectPointer | undefined
+
+  private constructor(path: string) {
+    this.path = path
+  }
+
+  /**
+   * Loads `options.programs` of the file. Throws OBJECT_MISSING, OBJECT_INVALID, LAYOUT_MISMATCH, NO_PERMISSION,
+   * VerifierError or BPF_LOAD; nothing stays in the kernel then.
+   */
+  static load(options: ObjectOptions): BpfObject {
+    const object = new BpfObject(options.path)
+    try {
+      object.open(options)
+      return object
+    } catch (error) {
+      object.close()
+      throw error
+    }
+  }
+
+  /** File descriptor of a program; undefined when it was not loaded. */
+  programFd(name: string): number | undefined {
+    return this.programs.get(name)
+  }
+
+  /** File descriptor of a map. */
+  mapFd(name: string): number {
+    const fd = this.maps.get(name)
+    if (fd === undefined) throw mismatch(`map ${name} is missing`)
+    return fd
+  }
+
+  /** Lets go of programs and maps. What is attached by a link of its own stays until that is closed. */
+  close(): void {
+    if (this.pointer !== undefined) libbpf().bpf_object__close(this.pointer)
+    this.pointer = undefined
+    this.programs.clear()
+    this.maps.clear()
+  }
+
+  private open(options: ObjectOptions): void {
+    const bytes = readObject(options.path)
+    const elf = readElf(bytes)
+    checkLayout(elf)
+    setConstant(elf, 'netns_number', options.netnsNumber ?? 0)
+
+    const log = Buffer.alloc(LOG_SIZE)
+    const { result, messages } = withMessages(() => {
+      const opened = openMemory(bytes, log)
+      if (opened === null) return -errno()
+      this.pointer = opened
+      const programs = selectPrograms(opened, options.programs)
+      this.prepareMaps(opened, options)
+      const loaded = libbpf().bpf_object__load(opened)
+      if (loaded === 0)
+        for (const [name, program] of programs) this.programs.set(name, libbpf().bpf_program__fd(program))
+      return loaded
+    })
+    if (result !== 0) throw loadError(options.path, result, log, messages)
+    for (const name of SHARED_MAPS) {
+      const map = libbpf().bpf_object__find_map_by_name(this.pointer as ObjectPointer, name)
+      if (map !== null) this.maps.set(name, libbpf().bpf_map__fd(map))
+    }
+  }
+
+  private prepareMaps(object: ObjectPointer, options: ObjectOptions): void {
+    for (const name of SHARED_MAPS) {
+      const map = libbpf().bpf_object__find_map_by_name(object, name)
+      const sizes = MAP_SIZES[name as MapName]
+      if (map === null) {
+        if (sizes === undefined) continue
+        throw mismatch(`map ${name} is missing`)
+      }
+      if (sizes !== undefined) {
+        const key = libbpf().bpf_map__key_size(map)
+        const value = libbpf().bpf_map__value_size(map)
+        if (key !== sizes[0] || value !== sizes[1])
+          throw mismatch(
+            `map ${name} has keys of ${key} and values of ${value} bytes instead of ${sizes[0]} and ${sizes[1]}`,
+          )
+      }
+      if (options.shareMapsOf !== undefined) {
+        const failed = libbpf().bpf_map__reuse_fd(map, options.shareMapsOf.mapFd(name))
+        if (failed !== 0) throw kernelError('BPF_LOAD', `share the map ${name}`, failed)
+        continue
+      }
+      const entries = options.sizes?.[name as MapName]
+      if (entries !== undefined) libbpf().bpf_map__set_max_entries(map, entries)
+    }
+  }
+}
+
+function readObject(path: string): Buffer {
+  try {
+    return readFileSync(path)
+  } catch (cause) {
+    throw new VethflowError('OBJECT_MISSING', `the BPF object ${path} cannot be read`, {
+      cause,
+      exitCode: ExitCode.UNAVAILABLE,
+      hint: 'Install vethflow again, or run make bpf',
+    })
+  }
+}
+
+/** Writes a 32-bit constant of the section .rodata into the file's bytes, before libbpf sees them. */
+function setConstant(elf: Elf, name: string, value: number): void {
+  const symbol = elf.symbols.find((candidate) => candidate.name === name)
+  const section = symbol === undefined ? undefined : elf.sections[symbol.section]
+  if (symbol === undefined || section?.name !== '.rodata' || symbol.size !== 4)
+    throw mismatch(`the constant ${name} is missing`)
+  if (symbol.value + 4 > section.bytes.byteLength) throw mismatch(`the constant ${name} lies outside .rodata`)
+  new DataView(section.bytes.buffer, section.bytes.byteOffset).setUint32(symbol.value, value, true)
+}
+
+/** Opens with struct bpf_object_open_opts: the object's name (visible in `bpftool map`) and the verifier's log. */
+function openMemory(bytes: Buffer, log: Buffer): ObjectPointer | null {
+  const name = Buffer.from('vethflow\0')
+  const options = Buffer.alloc(80)
+  options.writeBigUInt64LE(BigInt(options.length), 0) // sz
+  options.writeBigUInt64LE(address(name), 8) // object_name
+  options.writeBigUInt64LE(address(log), 56) // kernel_log_buf
+  options.writeBigUInt64LE(BigInt(log.length), 64) // kernel_log_size
+  return libbpf().bpf_object__open_mem(bytes, bytes.length, options)
+}
+
+/** Switches autoload on for `wanted` and off for all others. */
+function selectPrograms(object: ObjectPointer, wanted: readonly string[]): Map<string, bigint> {
+  const found = new Map<string, bigint>()
+  for (
+    let program = libbpf().bpf_object__next_program(object, null);
+    program !== null;
+    program = libbpf().bpf_object__next_program(object, program)
+  ) {
+    const name = libbpf().bpf_program__name(program)
+    const load = wanted.includes(name)
+    libbpf().bpf_program__set_autoload(program, load)
+    if (load) found.set(name, program)
+  }
+  const missing = wanted.find((name) => !found.has(name))
+  if (missing !== undefined) throw mismatch(`program ${missing} is missing`)
+  return found
+}
+
+function loadError(path: string, result: number, log: Buffer, messages: readonly string[]): VethflowError {
+  const number = Math.abs(result)
+  const end = log.indexOf(0)
+  const text = log.toString('utf8', 0, end < 0 ? log.length : end)
+  const said = messages.filter((message) => !message.includes('BEGIN PROG LOAD LOG'))
+  const cause = new Error([errnoName(number), ...said.slice(0, 3)].join('; '))
+  // The verifier says EACCES for a program it does not like; the lack of a capability is EPERM and leaves no log.
+  if (text.trim() !== '' && number !== Errno.EPERM) return new VerifierError(text, cause)
+  if (number === Errno.EPERM) return permissionError('load the BPF programs', undefined, cause)
+  return new VethflowError('BPF_LOAD', `cannot load the BPF object ${path}`, {
+    cause,
+    exitCode: ExitCode.UNAVAILABLE,
+    ...(number === Errno.ENOMEM ? { hint: 'Lower --max-connections' } : {}),
+  })
+}

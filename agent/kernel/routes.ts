@@ -1,0 +1,56 @@
+// Which interfaces lead out of this node, by the main route table (RTM_GETROUTE, linux/rtnetlink.h).
+
+import { AF_INET, AF_INET6 } from './link-message.js'
+import { attributes, type NetlinkSocket, wordOf } from './netlink.js'
+
+const RTM_NEWROUTE = 24
+const RTM_GETROUTE = 26
+const RTMSG_SIZE = 12
+const RTA_OIF = 4
+const RTA_MULTIPATH = 9
+const RTA_TABLE = 15
+const RT_TABLE_MAIN = 254
+const RTN_UNICAST = 1
+const RTNEXTHOP_SIZE = 8
+
+/** Ifindexes that a default route (IPv4 or IPv6, any metric) points to. */
+export function defaultRouteInterfaces(socket: NetlinkSocket): Set<number> {
+  const found = new Set<number>()
+  for (const family of [AF_INET, AF_INET6]) {
+    const body = Buffer.alloc(RTMSG_SIZE)
+    body.writeUInt8(family, 0)
+    body.writeUInt8(RT_TABLE_MAIN, 4)
+    let here = new Set<number>()
+    socket.dump(
+      'list the routes',
+      RTM_GETROUTE,
+      body,
+      () => {
+        here = new Set()
+      },
+      (type, message) => {
+        if (type !== RTM_NEWROUTE || message.length < RTMSG_SIZE) return
+        if (message.readUInt8(1) !== 0 || message.readUInt8(7) !== RTN_UNICAST) return
+        const all = attributes(message, RTMSG_SIZE)
+        if ((wordOf(all.get(RTA_TABLE)) ?? message.readUInt8(4)) !== RT_TABLE_MAIN) return
+        const single = wordOf(all.get(RTA_OIF))
+        if (single !== undefined) here.add(single)
+        for (const next of nextHops(all.get(RTA_MULTIPATH))) here.add(next)
+      },
+    )
+    for (const ifindex of here) found.add(ifindex)
+  }
+  return found
+}
+
+/** The interfaces of a multipath route: a list of struct rtnexthop, each with attributes of its own. */
+function nextHops(list: Buffer | undefined): number[] {
+  const found: number[] = []
+  for (let at = 0; list !== undefined && at + RTNEXTHOP_SIZE <= list.length; ) {
+    const length = list.readUInt16LE(at)
+    if (length < RTNEXTHOP_SIZE) break
+    found.push(list.readInt32LE(at + 4))
+    at += (length + 3) & ~3
+  }
+  return found
+}

@@ -257,18 +257,24 @@ static __always_inline bool reopens(const struct packet *p, const struct view *v
 }
 
 /*
- * Accounts a packet that is not the ordinary one. `missed`: its key was looked up just now and is not there. `nfct` is
- * its conntrack entry, 0 where the program cannot see it.
+ * Accounts the packet in scratch, which is not the ordinary one. `missed`: its key was looked up just now and is not
+ * there. `nfct` is its conntrack entry, 0 where the program cannot see it.
  */
-static __noinline int account(struct __sk_buff *skb, struct packet *p, unsigned long nfct, bool missed)
+static __always_inline int account_packet(struct __sk_buff *skb, unsigned long nfct, __u32 missed)
 {
-	struct view *view = missed ? NULL : find_view(p);
+	struct scratch *s = get_scratch();
 	__u32 fold = nfct ? conntrack_fold(nfct) : 0;
+	struct packet *p;
+	struct view *view;
 
+	if (!s)
+		return 0;
+	p = &s->packet;
+	view = missed ? NULL : find_view(p);
 	if (!view) {
 		if (fold) {
 			p->conntrack = fold;
-			read_conntrack(p, nfct);
+			read_conntrack(nfct);
 		}
 		if (create(p) == -17)
 			view = find_view(p);
@@ -278,7 +284,7 @@ static __noinline int account(struct __sk_buff *skb, struct packet *p, unsigned 
 			reopen(view, p);
 		if (fold && (fold != view->conntrack || p->flags & TCP_SYN)) {
 			p->conntrack = fold;
-			read_conntrack(p, nfct);
+			read_conntrack(nfct);
 		}
 		account_view(p, view);
 	}
@@ -288,6 +294,17 @@ static __noinline int account(struct __sk_buff *skb, struct packet *p, unsigned 
 			set_marks(&view->marks, MARK_TOLD_TUNNEL);
 	}
 	return 0;
+}
+
+ALONE int account(struct __sk_buff *skb, __u32 missed)
+{
+	return account_packet(skb, 0, missed);
+}
+
+/* The same for the programs that see conntrack. */
+ALONE int account_tracked(struct __sk_buff *skb, unsigned long nfct, __u32 missed)
+{
+	return account_packet(skb, nfct, missed);
 }
 
 #endif

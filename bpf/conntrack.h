@@ -7,7 +7,7 @@
 #ifndef VETHFLOW_CONNTRACK_H
 #define VETHFLOW_CONNTRACK_H
 
-#include "packet.h"
+#include "scratch.h"
 
 /* Just the members that are read; CO-RE finds where they are. */
 struct sk_buff {
@@ -94,16 +94,21 @@ static __always_inline bool same_key(const struct key6 *a, const struct key6 *b)
 }
 
 /*
- * Reads the entry's two tuples into p->peer and p->link: who opened the connection and, when it is translated, the
+ * Reads the entry's two tuples into the packet's `peer` and `link`: who opened the connection and, when it is translated, the
  * other tuple. Leaves both empty when the entry is not one of this packet's family.
  */
-static __noinline int read_conntrack(struct packet *p, unsigned long nfct)
+ALONE int read_conntrack(unsigned long nfct)
 {
+	struct scratch *s = get_scratch();
 	struct conntrack_tuple tuple[2];
 	struct key6 became;
 	struct nf_conn *ct = (void *)(nfct & ~NFCT_INFO_MASK);
 	__u8 root_dir, became_dir;
+	struct packet *p;
 
+	if (!s)
+		return 0;
+	p = &s->packet;
 	p->link = 0;
 	if (bpf_probe_read_kernel(tuple, sizeof(tuple), &ct->tuplehash))
 		return 0;

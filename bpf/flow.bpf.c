@@ -166,11 +166,30 @@ static __always_inline bool parse_ordinary(struct __sk_buff *skb, struct packet 
 	return true;
 }
 
+/* Puts what parse_ordinary() filled where account() finds it. */
+static __always_inline void keep_ordinary(struct packet *to, const struct packet *p)
+{
+	__builtin_memset(to, 0, sizeof(*to));
+	if (p->family == 4)
+		__builtin_memcpy(&to->key, &p->key, sizeof(struct key4));
+	else
+		to->key = p->key;
+	to->now = p->now;
+	to->hook = p->hook;
+	to->bytes = p->bytes;
+	to->segments = p->segments;
+	to->family = p->family;
+	to->dir = p->dir;
+	to->flags = p->flags;
+	to->protocol = p->protocol;
+}
+
 static __always_inline int run(struct __sk_buff *skb, enum role role, bool egress, bool conntrack)
 {
 	unsigned long nfct = conntrack ? conntrack_of(skb) : 0;
 	struct view *view = NULL;
 	bool missed = false;
+	struct scratch *s;
 	struct packet p;
 
 	if (parse_ordinary(skb, &p, role)) {
@@ -188,33 +207,26 @@ static __always_inline int run(struct __sk_buff *skb, enum role role, bool egres
 			}
 		}
 		missed = !view;
-		if (p.family == 4)
-			__builtin_memset((char *)&p.key + sizeof(struct key4), 0, sizeof(p.key) - sizeof(struct key4));
-		__builtin_memset(&p.peer, 0, sizeof(p.peer));
-		p.network = 0;
-		p.transport = 0;
-		p.outer = 0;
-		p.conntrack = 0;
-		p.link = 0;
-		p.tunnel_id = 0;
-		p.icmp_type = 0;
-		p.icmp_code = 0;
-		p.fragment = 0;
-		p.tunnel = 0;
-		p.outer_family = 0;
-		p.quotes = 0;
-	} else {
-		if (parse_general(skb, &p, role, egress))
+		s = get_scratch();
+		if (!s)
 			return NEXT;
-		p.hook = hook_number(skb, egress);
-		p.now = bpf_ktime_get_boot_ns();
+		keep_ordinary(&s->packet, &p);
+	} else {
+		s = get_scratch();
+		if (!s || parse_general(skb, &s->packet, role, egress))
+			return NEXT;
+		s->packet.hook = hook_number(skb, egress);
+		s->packet.now = bpf_ktime_get_boot_ns();
 		/* the entry is that of the outer packet */
-		if (p.tunnel)
+		if (s->packet.tunnel)
 			nfct = 0;
 	}
-	account(skb, &p, nfct, missed);
-	if (p.quotes)
-		quote(skb, &p);
+	if (conntrack)
+		account_tracked(skb, nfct, missed);
+	else
+		account(skb, missed);
+	if (s->packet.quotes)
+		quote(skb, &s->packet);
 	return NEXT;
 }
 

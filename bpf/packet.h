@@ -67,6 +67,14 @@ struct packet {
 	__u8 quotes; /* an ICMP error: a packet is quoted 8 bytes into `transport` */
 };
 
+/* What the transport header says; zero where the packet is too short to say it. */
+struct transport {
+	__u16 source;
+	__u16 destination;
+	__u32 header; /* its length in bytes */
+	__u8 kind;
+};
+
 static __always_inline __u32 hook_number(struct __sk_buff *skb, bool egress)
 {
 	__u32 hook = skb->ifindex << 1 | (egress ? HOOK_EGRESS : 0);

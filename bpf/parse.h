@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * From an IP header at any offset to a struct packet. Reads by bpf_skb_load_bytes, so packets need not be linear and
- * are never pulled. The ordinary IPv4 and IPv6 packet does not come here: fast.h reads it in place.
+ * are never pulled. The ordinary IPv4 and IPv6 packet does not come here: flow.bpf.c reads it in place.
  */
 #ifndef VETHFLOW_PARSE_H
 #define VETHFLOW_PARSE_H
 
-#include "packet.h"
+#include "scratch.h"
 
 #define MAX_VLAN_TAGS 2
 #define MAX_EXTENSIONS 8
@@ -34,19 +34,18 @@ struct ipv6_header {
 	__u32 destination[4];
 };
 
-/* What the transport header says; zero where the packet is too short to say it. */
-struct transport {
-	__u16 source;
-	__u16 destination;
-	__u32 header; /* its length in bytes */
-	__u8 kind;
-};
-
-/* Reads ports, flags and ICMP type at p->transport. `left` is how many bytes the packet has from there on. */
-static __noinline int parse_transport(struct __sk_buff *skb, struct packet *p, struct transport *t, __u32 left)
+/* Reads ports, flags and ICMP type at the packet's `transport`. `left` is how many bytes it has from there on. */
+ALONE int parse_transport(struct __sk_buff *skb, __u32 left)
 {
+	struct scratch *s = get_scratch();
+	struct transport *t;
+	struct packet *p;
 	__u8 head[16] = {};
 
+	if (!s)
+		return 0;
+	p = &s->packet;
+	t = &s->transport;
 	t->source = 0;
 	t->destination = 0;
 	t->header = 0;
@@ -123,14 +122,21 @@ static __noinline int join_fragment(struct packet *p, struct transport *t, struc
 	return 0;
 }
 
-/* 0, or -1 when there is no IPv4 header. */
-static __noinline int parse_ipv4(struct __sk_buff *skb, struct packet *p)
+/* 0, or -1 when there is no IPv4 header at the packet's `network`. */
+ALONE int parse_ipv4(struct __sk_buff *skb)
 {
+	struct scratch *s = get_scratch();
 	struct ipv4_header ip;
-	struct transport t = {};
+	struct transport *t;
+	struct packet *p;
 	__u32 length, header, left, stated;
 	__u16 fragment;
 
+	if (!s)
+		return -1;
+	p = &s->packet;
+	t = &s->transport;
+	__builtin_memset(t, 0, sizeof(*t));
 	if (bpf_skb_load_bytes(skb, p->network, &ip, sizeof(ip)))
 		return -1;
 	header = (ip.version_ihl & 15) * 4;
@@ -151,7 +157,7 @@ static __noinline int parse_ipv4(struct __sk_buff *skb, struct packet *p)
 	else {
 		if (fragment & 0x2000)
 			p->fragment = FRAGMENT_FIRST;
-		parse_transport(skb, p, &t, left);
+		parse_transport(skb, left);
 	}
 	if (p->fragment) {
 		struct fragment_key key = {};
@@ -159,21 +165,28 @@ static __noinline int parse_ipv4(struct __sk_buff *skb, struct packet *p)
 		key.source[0] = ip.source;
 		key.destination[0] = ip.destination;
 		key.id = ip.id;
-		join_fragment(p, &t, &key);
+		join_fragment(p, t, &key);
 	}
-	p->dir = make_key4((struct key4 *)&p->key, ip.source, ip.destination, t.source, t.destination, ip.protocol, t.kind);
-	measure(skb, length, stated, header + t.header, &p->bytes, &p->segments);
+	p->dir = make_key4((struct key4 *)&p->key, ip.source, ip.destination, t->source, t->destination, ip.protocol, t->kind);
+	measure(skb, length, stated, header + t->header, &p->bytes, &p->segments);
 	return 0;
 }
 
-/* 0, or -1 when there is no IPv6 header. Extension headers: RFC 8200, RFC 7045. */
-static __noinline int parse_ipv6(struct __sk_buff *skb, struct packet *p)
+/* 0, or -1 when there is no IPv6 header at the packet's `network`. Extension headers: RFC 8200, RFC 7045. */
+ALONE int parse_ipv6(struct __sk_buff *skb)
 {
+	struct scratch *s = get_scratch();
 	struct ipv6_header ip;
-	struct transport t = {};
+	struct transport *t;
+	struct packet *p;
 	__u32 length, stated, end, at, id = 0;
 	__u8 next;
 
+	if (!s)
+		return -1;
+	p = &s->packet;
+	t = &s->transport;
+	__builtin_memset(t, 0, sizeof(*t));
 	if (bpf_skb_load_bytes(skb, p->network, &ip, sizeof(ip)))
 		return -1;
 	if (ip.version_class >> 4 != 6)
@@ -214,17 +227,17 @@ static __noinline int parse_ipv6(struct __sk_buff *skb, struct packet *p)
 	p->protocol = next;
 	p->transport = at;
 	if (p->fragment != FRAGMENT_LATER && at < end)
-		parse_transport(skb, p, &t, end - at);
+		parse_transport(skb, end - at);
 	if (p->fragment) {
 		struct fragment_key key = {};
 
 		__builtin_memcpy(key.source, ip.source, 16);
 		__builtin_memcpy(key.destination, ip.destination, 16);
 		key.id = id;
-		join_fragment(p, &t, &key);
+		join_fragment(p, t, &key);
 	}
-	p->dir = make_key6(&p->key, ip.source, ip.destination, t.source, t.destination, next, t.kind);
-	measure(skb, length, stated, at - p->network + t.header, &p->bytes, &p->segments);
+	p->dir = make_key6(&p->key, ip.source, ip.destination, t->source, t->destination, next, t->kind);
+	measure(skb, length, stated, at - p->network + t->header, &p->bytes, &p->segments);
 	return 0;
 }
 
@@ -236,9 +249,9 @@ static __noinline int parse_ip(struct __sk_buff *skb, struct packet *p)
 	if (bpf_skb_load_bytes(skb, p->network, &version, 1))
 		return -1;
 	if (version >> 4 == 4)
-		return parse_ipv4(skb, p);
+		return parse_ipv4(skb);
 	if (version >> 4 == 6)
-		return parse_ipv6(skb, p);
+		return parse_ipv6(skb);
 	return -1;
 }
 
@@ -260,7 +273,7 @@ static __noinline int parse_ethernet(struct __sk_buff *skb, struct packet *p, __
 	if (type != bpf_htons(ETHERTYPE_IPV4) && type != bpf_htons(ETHERTYPE_IPV6))
 		return -1;
 	p->network = offset;
-	return type == bpf_htons(ETHERTYPE_IPV4) ? parse_ipv4(skb, p) : parse_ipv6(skb, p);
+	return type == bpf_htons(ETHERTYPE_IPV4) ? parse_ipv4(skb) : parse_ipv6(skb);
 }
 
 #endif

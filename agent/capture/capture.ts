@@ -1,0 +1,160 @@
+// Capture as one thing: reads the ring at every tick and drains the maps once a second, follows connections, and hands on
+// batches of flow records. The stage between agent/kernel, which knows bytes, and agent/identity, which knows names.
+
+import type { DrainSource } from './source.js'
+import { Clock, type ClockSource } from './clock.js'
+import { Emitter } from './emit.js'
+import type { FlowBatch } from './flow-batch.js'
+import { RingEvents } from './ring-events.js'
+import { Tracker } from './tracker.js'
+
+/** Something that was lost, as a count since the last one told. Units and stages are those of the contract. */
+export interface CaptureLoss {
+  readonly stage: 'KERNEL_MAP' | 'KERNEL_RING' | 'AGENT'
+  readonly unit: 'RECORDS' | 'PACKETS'
+  readonly count: number
+  /** Wall clock, microseconds. */
+  readonly sinceUs: number
+  readonly untilUs: number
+}
+
+export interface CaptureOptions {
+  readonly source: DrainSource
+  /** Entries of the kernel's maps by family. */
+  readonly maxViews4: number
+  readonly maxViews6: number
+  readonly updateIntervalMs: number
+  readonly clock: ClockSource
+  /** Boot time (us) at which a hook was attached, 0 when not known. */
+  hookAttachedAt(hook: number): number
+  /** True for the hooks of a pod's veth. */
+  isPodHook(hook: number): boolean
+  /** Takes a batch; it is reused when this returns. */
+  onFlows(batch: FlowBatch): void
+  onLost(loss: CaptureLoss): void
+}
+
+/** Ring records read in one go, so that a flood does not keep the event loop from everything else. */
+const RING_BUDGET = 20_000
+/** Keys deleted with one call. */
+const FORGET_BATCH = 4096
+
+export interface CaptureState {
+  readonly connections: number
+  readonly views: number
+  readonly records: number
+  readonly ringRecords: number
+  readonly malformed: number
+  /** Of the last drain, milliseconds. */
+  readonly drainMs: number
+}
+
+/** Call poll() every 10 to 50 ms and drain() about once a second, both from the main thread; stop() once at the end. */
+export class Capture {
+  readonly #options: CaptureOptions
+  readonly #clock: Clock
+  readonly #emitter: Emitter
+  readonly #tracker: Tracker
+  readonly #events: RingEvents
+  readonly #forget = { 4: new Uint32Array(FORGET_BATCH * 4), 6: new Uint32Array(FORGET_BATCH * 10) }
+  readonly #forgetCount = { 4: 0, 6: 0 }
+  #told = { packets: 0, full: 0, generations: 0, at: 0 }
+  #drainMs = 0
+
+  constructor(options: CaptureOptions) {
+    this.#options = options
+    this.#clock = new Clock(options.clock)
+    this.#emitter = new Emitter({
+      clock: this.#clock,
+      isPodHook: (hook) => options.isPodHook(hook),
+      flush: (batch) => options.onFlows(batch),
+    })
+    this.#tracker = new Tracker({
+      maxViews4: options.maxViews4,
+      maxViews6: options.maxViews6,
+      updateIntervalUs: options.updateIntervalMs * 1000,
+      clock: this.#clock,
+      emitter: this.#emitter,
+      hookAttachedAt: (hook) => options.hookAttachedAt(hook),
+    })
+    this.#events = new RingEvents(this.#tracker)
+    this.#told.at = this.#clock.wall
+  }
+
+  /** Reads the ring. True when there may be more at once. */
+  poll(): boolean {
+    this.#clock.tick()
+    const read = this.#options.source.readRing(this.#events.read, RING_BUDGET)
+    this.#tracker.settleEvents()
+    this.#emitter.flush()
+    return read === RING_BUDGET
+  }
+
+  /** Reads every entry of the maps, tells what is due, deletes what is over. */
+  drain(): void {
+    const began = performance.now()
+    const { source } = this.#options
+    this.poll()
+    for (const family of [4, 6] as const) {
+      const { keyWords, valueWords } = source.strides(family)
+      source.drain(family, (keys, values, count) => {
+        for (let i = 0; i < count; i++)
+          this.#tracker.drained(family, keys, i * keyWords, values, i * valueWords)
+      })
+    }
+    this.#clock.tick()
+    this.#tracker.settleDrain((family, keys, at) => this.#forgetView(family, keys, at))
+    this.#flushForgotten(4)
+    this.#flushForgotten(6)
+    this.#emitter.flush()
+    this.#tellLosses()
+    this.#drainMs = performance.now() - began
+  }
+
+  /** Reads all once more and ends every connection that is open. Nothing may be called after. */
+  stop(): void {
+    this.drain()
+    this.#tracker.stop()
+    this.#emitter.flush()
+  }
+
+  state(): CaptureState {
+    return {
+      connections: this.#tracker.openConnections,
+      views: this.#tracker.views.size,
+      records: this.#emitter.records,
+      ringRecords: this.#events.records,
+      malformed: this.#events.malformed,
+      drainMs: this.#drainMs,
+    }
+  }
+
+  #forgetView(family: 4 | 6, keys: Uint32Array, at: number): void {
+    const words = family === 4 ? 4 : 10
+    const buffer = this.#forget[family]
+    buffer.set(keys.subarray(at, at + words), this.#forgetCount[family]++ * words)
+    if (this.#forgetCount[family] === FORGET_BATCH) this.#flushForgotten(family)
+  }
+
+  #flushForgotten(family: 4 | 6): void {
+    const count = this.#forgetCount[family]
+    if (count === 0) return
+    this.#forgetCount[family] = 0
+    this.#options.source.deleteViews(family, this.#forget[family], count)
+  }
+
+  #tellLosses(): void {
+    const told = this.#told
+    const untilUs = this.#clock.wall
+    const tell = (stage: CaptureLoss['stage'], unit: CaptureLoss['unit'], count: number): void => {
+      if (count > 0) this.#options.onLost({ stage, unit, count, sinceUs: told.at, untilUs })
+    }
+    const { packets } = this.#options.source.losses()
+    const { full, generations } = this.#tracker.losses
+    tell('KERNEL_MAP', 'PACKETS', packets - told.packets)
+    tell('AGENT', 'RECORDS', full - told.full)
+    // a connection that came and went unseen between two others on its tuple: its OPENED and its CLOSED
+    tell('KERNEL_RING', 'RECORDS', (generations - told.generations) * 2)
+    this.#told = { packets, full, generations, at: untilUs }
+  }
+}

@@ -1,0 +1,143 @@
+// Joins the views of one connection: conntrack says that two tuples are one, and from then on they share a flow. Nothing
+// is counted here and nothing is moved: each direction goes on being read from one view.
+
+import { mark } from '../kernel/layout.gen.js'
+import { ConnectionState, type Connections, MAX_VIEWS } from './connections.js'
+import { ViewFlag, type Views } from './views.js'
+
+/** Whose tables, and what to do with a flow that turns out to be part of another one. */
+export interface JoinContext {
+  readonly views: Views
+  readonly connections: Connections
+  /** The connection had been told as a flow of its own; it must be told to be over. */
+  onAbsorbed(connection: number): void
+  /** There was no room for the peer's tuple. */
+  onFull(): void
+}
+
+/** Makes `forward` the dir of source-to-destination packets in a view, and its whole connection agree with that. */
+export function orient(context: JoinContext, view: number, forward: number): void {
+  const { views, connections } = context
+  const c = views.connection[view]!
+  if (views.forward[view] !== forward && c >= 0) {
+    connections.turn(c)
+    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+      const other = connections.views[i]!
+      if (other >= 0) views.forward[other]! ^= 1
+    }
+  }
+  views.forward[view] = forward
+  views.flags[view]! |= ViewFlag.ORIENTED
+  if (c >= 0) connections.clear(c, ConnectionState.INFERRED)
+}
+
+/**
+ * Takes a view away from a connection that is over, so that the tuple can belong to the next one. The connection ends
+ * with its last view.
+ */
+export function detachView(context: JoinContext, view: number): void {
+  const { views, connections } = context
+  const c = views.connection[view]!
+  if (c < 0) return
+  views.connection[view] = -1
+  for (let d = 0; d < 2; d++) {
+    if (connections.chosen[c * 2 + d] !== view) continue
+    const dir = d === 0 ? views.forward[view]! : views.forward[view]! ^ 1
+    connections.carryPackets[c * 2 + d]! += views.counted(view, dir)
+    connections.carryBytes[c * 2 + d]! += views.countedBytes(view, dir)
+    connections.chosen[c * 2 + d] = -1
+  }
+  connections.removeView(c, view)
+  const rest = connections.views[c * MAX_VIEWS]!
+  if (rest < 0) {
+    connections.free(c)
+    return
+  }
+  if (connections.root[c] === view) connections.root[c] = rest
+  if (connections.alias[c] === view || connections.alias[c] === connections.root[c]) connections.alias[c] = -1
+}
+
+/**
+ * Links `view` to the tuple at `peer[at…]` as its marks say (MARK_PEER_IS_ROOT, _IS_ALIAS, _FORWARD_DIR, _OPENER_*).
+ * The view has a connection. Returns the connection that both belong to now.
+ */
+export function link(
+  context: JoinContext,
+  view: number,
+  marks: number,
+  peer: Uint32Array,
+  at: number,
+): number {
+  const { views, connections } = context
+  const mine = views.connection[view]!
+  const family = views.family(view)
+  let other = views.find(family, peer, at)
+  if (other < 0) {
+    other = views.insert(family, peer, at)
+    if (other < 0) {
+      context.onFull()
+      return mine
+    }
+  }
+  const peerForward = (marks & mark.MARK_PEER_FORWARD_DIR) !== 0 ? 1 : 0
+  if ((marks & mark.MARK_OPENER_KNOWN) !== 0)
+    orient(context, view, (marks & mark.MARK_OPENER_DIR) !== 0 ? 1 : 0)
+  const root = (marks & mark.MARK_PEER_IS_ROOT) !== 0 ? other : view
+  const alias = root === view ? other : view
+
+  let theirs = views.connection[other]!
+  if (theirs >= 0 && theirs !== mine && connections.is(theirs, ConnectionState.CLOSED_SENT)) {
+    // the tuple was part of an earlier connection
+    detachView(context, other)
+    theirs = -1
+  }
+  let keep = mine
+  if (theirs < 0) {
+    attach(context, mine, other, peerForward)
+  } else if (theirs !== mine) {
+    orient(context, other, peerForward)
+    keep = root === other ? theirs : mine
+    absorb(context, keep, keep === mine ? theirs : mine)
+  } else {
+    views.forward[other] = peerForward
+  }
+  if (connections.root[keep] !== root || connections.alias[keep] !== alias) {
+    connections.root[keep] = root
+    connections.alias[keep] = alias
+    connections.set(keep, ConnectionState.CHANGED | ConnectionState.DIRTY)
+  }
+  connections.clear(keep, ConnectionState.INFERRED | ConnectionState.HELD)
+  return keep
+}
+
+function attach(context: JoinContext, c: number, view: number, forward: number): void {
+  const { views, connections } = context
+  if (!connections.addView(c, view)) {
+    context.onFull()
+    return
+  }
+  views.connection[view] = c
+  views.forward[view] = forward
+  views.flags[view]! |= ViewFlag.ORIENTED
+}
+
+/** `part` becomes part of `whole`, which keeps its id and what it has told. */
+function absorb(context: JoinContext, whole: number, part: number): void {
+  const { views, connections } = context
+  if (connections.is(part, ConnectionState.OPENED_SENT)) context.onAbsorbed(part)
+  for (let i = part * MAX_VIEWS; i < (part + 1) * MAX_VIEWS; i++) {
+    const view = connections.views[i]!
+    if (view < 0) continue
+    if (connections.addView(whole, view)) views.connection[view] = whole
+    else context.onFull()
+  }
+  connections.startBoot[whole] = Math.min(connections.startBoot[whole]!, connections.startBoot[part]!)
+  connections.startUs[whole] = Math.min(connections.startUs[whole]!, connections.startUs[part]!)
+  connections.lastBoot[whole] = Math.max(connections.lastBoot[whole]!, connections.lastBoot[part]!)
+  if (connections.tunnel[whole] === -1) connections.tunnel[whole] = connections.tunnel[part]!
+  connections.set(
+    whole,
+    connections.state[part]! & (ConnectionState.ENDING | ConnectionState.REFUSED | ConnectionState.DIRTY),
+  )
+  connections.free(part)
+}

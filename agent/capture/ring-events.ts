@@ -1,0 +1,207 @@
+// Reads the ring's records (bpf/flow.h, struct event and those that begin with it) in place and passes them to the
+// tracker. Bytes that make no sense are counted and skipped.
+
+import {
+  event as E,
+  event_kind as Kind,
+  event_tunnel as T,
+  event_view as V,
+  HOOK_EGRESS,
+  mark,
+} from '../kernel/layout.gen.js'
+import { ConnectionState } from './connections.js'
+import type { Tracker } from './tracker.js'
+import { SYN } from './tcp.js'
+import { u64, ViewFlag, W } from './views.js'
+
+const PROTOCOL_TCP = 6
+const PEER_MARKS = mark.MARK_PEER_IS_ROOT | mark.MARK_PEER_IS_ALIAS
+/** The view inside a struct event_view, in words from the record's beginning. */
+const VIEW_AT = V.view / 4
+const PEER_AT = V.peer / 4
+const KEY_AT = E.key / 4
+
+export class RingEvents {
+  readonly #tracker: Tracker
+  /** Records read, and those that were not understood. */
+  records = 0
+  malformed = 0
+
+  constructor(tracker: Tracker) {
+    this.#tracker = tracker
+  }
+
+  /** One record: `words[at…]`, `length` bytes. A RingSink. */
+  readonly read = (words: Uint32Array, at: number, length: number): void => {
+    this.records++
+    const head = words[at + E.packets / 4]!
+    const kind = (head >>> 16) & 0xff
+    const family = head >>> 24
+    if (length < E.size || (family !== 4 && family !== 6)) {
+      this.malformed++
+      return
+    }
+    if (kind === Kind.EVENT_OPEN) this.#open(words, at, length, family)
+    else if (kind === Kind.EVENT_REOPEN && length >= V.size) this.#open(words, at, length, family, true)
+    else if (kind === Kind.EVENT_LINK || kind === Kind.EVENT_END) {
+      if (length < V.size) this.malformed++
+      else if (kind === Kind.EVENT_LINK) this.#link(words, at, family)
+      else this.#end(words, at, family)
+    } else if (kind === Kind.EVENT_OVERFLOW) this.#overflow(words, at, family)
+    else if (kind === Kind.EVENT_ICMP_ERROR) this.#refused(words, at, family)
+    else if (kind === Kind.EVENT_TUNNEL && length >= T.size) this.#tunnel(words, at, family)
+    else this.malformed++
+  }
+
+  #open(words: Uint32Array, at: number, length: number, family: number, again = false): void {
+    const tracker = this.#tracker
+    const { views } = tracker
+    const time = u64(words, at) / 1000
+    const hook = words[at + E.hook / 4]!
+    const tail = words[at + E.dir / 4]!
+    const dir = tail & 1
+    const flags = (tail >>> 8) & 0xff
+    const view = tracker.viewOf(family, words, at + KEY_AT)
+    if (view < 0) return
+    const translated = !again && length >= V.size
+    const inKernel = (views.flags[view]! & ViewFlag.IN_KERNEL) !== 0
+    if (again) {
+      // used again: what the entry held until then comes with it
+      const generation = (words[at + VIEW_AT + W.generation]! + 1) & 0xff
+      if (inKernel && views.generation[view] === generation) return
+      if (!inKernel) views.restart(view)
+      views.flags[view]! |= ViewFlag.IN_KERNEL
+      views.generation[view] = generation
+      tracker.reopened(view, words, at + VIEW_AT, time)
+    } else {
+      if (inKernel) return // a drain was faster
+      const reopening = views.connection[view]! >= 0
+      views.restart(view)
+      views.flags[view]! |= ViewFlag.IN_KERNEL
+      views.generation[view] = 0
+      if (reopening && !this.#continues(view, flags)) tracker.abandon(view, time)
+    }
+    this.#count(view, dir, time, words, at, hook, flags)
+    let c = views.connection[view]!
+    if (c < 0) {
+      c = tracker.open(view, dir, time, hook, flags, false)
+      if (c < 0) return
+      const { connections } = tracker
+      connections.icmpType[c] = (tail >>> 16) & 0xff
+      connections.icmpCode[c] = tail >>> 24
+    } else tracker.touched(c, time)
+    if (translated && (words[at + VIEW_AT + W.marks]! & PEER_MARKS) !== 0)
+      tracker.link(view, words[at + VIEW_AT + W.marks]!, words, at + PEER_AT)
+  }
+
+  /** Does a new entry for a known tuple belong to the connection that it had? */
+  #continues(view: number, flags: number): boolean {
+    const tracker = this.#tracker
+    // known from conntrack only, until now
+    if (tracker.live(view) >= 0) return true
+    return tracker.views.protocol(view) === PROTOCOL_TCP && (flags & SYN) === 0
+  }
+
+  #count(view: number, dir: number, time: number, words: Uint32Array, at: number, hook: number, flags: number): void {
+    const { views } = this.#tracker
+    const cell = view * 2 + dir
+    views.packets[cell]! += words[at + E.packets / 4]! & 0xffff
+    views.bytes[cell]! += words[at + E.bytes / 4]!
+    views.first[cell] = time
+    views.last[cell] = time
+    views.owner[cell] = hook
+    views.marks[view]! |= flags << (dir === 0 ? 0 : mark.MARK_FLAGS_SHIFT)
+  }
+
+  #link(words: Uint32Array, at: number, family: number): void {
+    const view = this.#current(words, at, family)
+    if (view >= 0) this.#tracker.link(view, words[at + VIEW_AT + W.marks]!, words, at + PEER_AT)
+  }
+
+  #end(words: Uint32Array, at: number, family: number): void {
+    const view = this.#current(words, at, family)
+    if (view < 0) return
+    const tracker = this.#tracker
+    const c = tracker.live(view)
+    if (c < 0) return
+    tracker.views.marks[view]! |= mark.MARK_TOLD_END
+    tracker.connections.set(c, ConnectionState.ENDING)
+    tracker.soon(c)
+  }
+
+  /** The view that a snapshot is of, brought up to it; -1 when it is of an earlier connection, or there is no room. */
+  #current(words: Uint32Array, at: number, family: number): number {
+    const tracker = this.#tracker
+    const { views } = tracker
+    const view = tracker.viewOf(family, words, at + KEY_AT)
+    if (view < 0) return -1
+    const generation = words[at + VIEW_AT + W.generation]! & 0xff
+    if ((views.flags[view]! & ViewFlag.IN_KERNEL) === 0) {
+      views.restart(view)
+      views.flags[view]! |= ViewFlag.IN_KERNEL
+      views.generation[view] = generation
+    } else if (views.generation[view] !== generation) return -1
+    if (views.read(view, words, at + VIEW_AT) || views.connection[view]! < 0)
+      tracker.afterRead(view, words, at + PEER_AT)
+    return views.connection[view]! < 0 ? -1 : view
+  }
+
+  /** The map was full: this packet's worth, from the hook that told the first one of this direction. */
+  #overflow(words: Uint32Array, at: number, family: number): void {
+    const tracker = this.#tracker
+    const { views } = tracker
+    const view = tracker.viewOf(family, words, at + KEY_AT)
+    if (view < 0) return
+    const time = u64(words, at) / 1000
+    const hook = words[at + E.hook / 4]!
+    const tail = words[at + E.dir / 4]!
+    const dir = tail & 1
+    const flags = (tail >>> 8) & 0xff
+    const cell = view * 2 + dir
+    const owner = views.owner[cell]!
+    if (owner !== 0 && owner !== hook && views.counted(view, dir) > 0) return
+    if (views.connection[view]! >= 0 && tracker.live(view) < 0 && !this.#continues(view, flags))
+      tracker.abandon(view, time)
+    const first = views.first[cell]!
+    this.#count(view, dir, time, words, at, hook, flags)
+    if (first !== 0) views.first[cell] = first
+    const c = views.connection[view]!
+    if (c < 0) tracker.open(view, dir, time, hook, flags, false)
+    else tracker.touched(c, time)
+  }
+
+  #refused(words: Uint32Array, at: number, family: number): void {
+    const tracker = this.#tracker
+    const view = tracker.views.find(family, words, at + KEY_AT)
+    if (view < 0) return
+    const tail = words[at + E.dir / 4]!
+    tracker.refuse(view, (tail >>> 16) & 0xff, tail >>> 24)
+  }
+
+  #tunnel(words: Uint32Array, at: number, family: number): void {
+    const tracker = this.#tracker
+    const view = tracker.views.find(family, words, at + KEY_AT)
+    if (view < 0) return
+    const egress = (words[at + E.hook / 4]! & HOOK_EGRESS) !== 0
+    const tail = words[at + T.type / 4]!
+    const size = ((tail >>> 8) & 0xff) === 6 ? 16 : 4
+    const dir = words[at + E.dir / 4]! & 1
+    const source = bytesAt(words, at + T.source / 4, size)
+    const destination = bytesAt(words, at + T.destination / 4, size)
+    const forward = dir === tracker.views.forward[view]
+    tracker.tunnelled(
+      view,
+      {
+        type: tail & 0xff,
+        id: words[at + T.id / 4]!,
+        source: forward ? source : destination,
+        destination: forward ? destination : source,
+      },
+      egress,
+    )
+  }
+}
+
+function bytesAt(words: Uint32Array, at: number, size: number): Uint8Array {
+  return new Uint8Array(words.buffer, words.byteOffset + at * 4, size).slice()
+}

@@ -1,0 +1,17 @@
+// What capture needs of the kernel stage, so that tests can feed it bytes. agent/kernel's Datapath is one.
+
+import type { Losses } from '../kernel/counters.js'
+import type { EntrySink } from '../kernel/drain.js'
+import type { RecordSink } from '../kernel/ring.js'
+
+export interface DrainSource {
+  /** Gives waiting ring records to `sink`, at most `max`; returns how many. */
+  readRing(sink: RecordSink, max: number): number
+  /** Gives every view of a family to `sink`, in batches. */
+  drain(family: 4 | 6, sink: EntrySink): number
+  /** Words of a key and of a value in what drain() gives. */
+  strides(family: 4 | 6): { readonly keyWords: number; readonly valueWords: number }
+  /** Deletes views by keys that stand one after another. */
+  deleteViews(family: 4 | 6, keys: Uint32Array, count: number): number
+  losses(): Losses
+}

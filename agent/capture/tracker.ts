@@ -1,0 +1,571 @@
+// Follows connections: takes what the ring and the drained maps say, keeps the tables, and decides when a record is due.
+// Rows are written by emit.ts, views joined by join.ts, raw events read by ring-events.ts.
+
+import { mark } from '../kernel/layout.gen.js'
+import type { Clock } from './clock.js'
+import { ConnectionState, Connections, MAX_VIEWS } from './connections.js'
+import { type Emitter, directionTotals } from './emit.js'
+import { EndReason, FlowEvent, type TunnelInfo, Verdict } from './flow-batch.js'
+import { inferForward } from './initiator.js'
+import { detachView, type JoinContext, link, orient } from './join.js'
+import { FIN, RST, SYN, refused } from './tcp.js'
+import { LINGER, idleTimeout } from './timeouts.js'
+import { ViewFlag, Views, W } from './views.js'
+
+const PROTOCOL_TCP = 6
+const PEER_MARKS = mark.MARK_PEER_IS_ROOT | mark.MARK_PEER_IS_ALIAS
+
+/** A first packet may be seen at several hooks within microseconds: what the later ones say goes into OPENED. */
+const SETTLE_US = 2_000
+/** How long CLOSED waits for the end to be seen on all of a connection's views. */
+const END_WAIT_US = 50_000
+/** OPENED waits no longer for what was held back. */
+const HOLD_US = 3_000_000
+/** A SYN that nobody answers for so long is told as unanswered. */
+const UNANSWERED_US = 3_000_000
+/** A hook's first moments: what is seen then may have been open before. */
+const FRESH_HOOK_US = 2_000_000
+/** A direction goes over to another view when its own has been silent for so long and the other has not. */
+const SILENT_US = 1_500_000
+/** Most connections that are remembered after the kernel has forgotten them, for late segments. */
+const MAX_REMEMBERED = 16_384
+const MAX_TUNNELS = 4_096
+
+export interface TrackerOptions {
+  /** Entries of the kernel's maps. */
+  readonly maxViews4: number
+  readonly maxViews6: number
+  readonly updateIntervalUs: number
+  readonly clock: Clock
+  readonly emitter: Emitter
+  /** Boot time (us) at which a hook was attached; 0 when it is not known. */
+  hookAttachedAt(hook: number): number
+}
+
+/** What could not be kept. Counts since the start. */
+export interface TrackerLosses {
+  /** Tuples for which there was no room in the agent's tables. */
+  full: number
+  /** Flows that had been told on their own before it became known that they belong to another one. */
+  absorbed: number
+  /** Connections on a reused tuple whose beginning and end both fell between two reads. */
+  generations: number
+}
+
+export class Tracker implements JoinContext {
+  readonly views: Views
+  readonly connections: Connections
+  readonly tunnels: TunnelInfo[] = []
+  readonly losses: TrackerLosses = { full: 0, absorbed: 0, generations: 0 }
+  readonly #options: TrackerOptions
+  readonly #clock: Clock
+  readonly #emitter: Emitter
+  readonly #tunnelIndex = new Map<string, number>()
+  /** Connections (slot, id) whose OPENED, change or end is due soon. */
+  #pending: number[] = []
+  #pendingNext: number[] = []
+  /** Connections (slot, id) that the kernel has forgotten. */
+  readonly #remembered: number[] = []
+
+  constructor(options: TrackerOptions) {
+    this.#options = options
+    this.#clock = options.clock
+    this.#emitter = options.emitter
+    // tuples that are known only from conntrack, and those remembered, come on top of what the kernel holds
+    this.views = new Views(
+      options.maxViews4 * 2 + MAX_REMEMBERED,
+      options.maxViews6 * 2 + Math.ceil(MAX_REMEMBERED / 2),
+    )
+    this.connections = new Connections(options.maxViews4 + options.maxViews6 + MAX_REMEMBERED)
+  }
+
+  onFull(): void {
+    this.losses.full++
+  }
+
+  onAbsorbed(connection: number): void {
+    this.losses.absorbed++
+    this.#close(connection, EndReason.EVICTED)
+  }
+
+  /** How full the fuller kernel map is, 0 to 1 (as of the entries known here). */
+  filled(): number {
+    const { maxViews4, maxViews6 } = this.#options
+    return Math.min(1, Math.max(this.views.index4.size / maxViews4, this.views.index6.size / maxViews6))
+  }
+
+  /** The view of a key, made when it is new. -1 when there is no room. */
+  viewOf(family: number, words: Uint32Array, at: number): number {
+    const found = this.views.find(family, words, at)
+    if (found >= 0) return found
+    const made = this.views.insert(family, words, at)
+    if (made < 0) this.losses.full++
+    return made
+  }
+
+  /**
+   * A view's first packet. `held`: OPENED waits for the next drain. Returns the connection, or -1 when there is no room.
+   */
+  open(view: number, dir: number, bootUs: number, hook: number, flags: number, held: boolean): number {
+    const { views, connections } = this
+    const c = connections.open(view)
+    if (c < 0) {
+      this.losses.full++
+      return -1
+    }
+    views.connection[view] = c
+    connections.startBoot[c] = bootUs
+    connections.lastBoot[c] = bootUs
+    connections.startUs[c] = this.#clock.toWall(bootUs)
+    connections.set(c, ConnectionState.DIRTY)
+    const tcp = views.protocol(view) === PROTOCOL_TCP
+    if (tcp && (flags & SYN) !== 0) {
+      // a SYN comes from who opens, a SYN+ACK goes there
+      views.forward[view] = (flags & 16) !== 0 ? dir ^ 1 : dir
+      views.flags[view]! |= ViewFlag.ORIENTED
+    } else {
+      const since = this.#options.hookAttachedAt(hook)
+      const young = since === 0 || bootUs - since < FRESH_HOOK_US
+      if (tcp || young) {
+        views.forward[view] = inferForward(views.port(view, 0), views.port(view, 1), dir)
+        connections.set(c, ConnectionState.INFERRED | ConnectionState.HELD)
+      } else views.forward[view] = dir
+    }
+    if (held) connections.set(c, ConnectionState.HELD)
+    this.soon(c)
+    return c
+  }
+
+  /** Looks at a connection again at the end of this round. */
+  soon(c: number): void {
+    this.#pendingNext.push(c, this.connections.id[c]!)
+  }
+
+  /** The connection of a view that is alive, or -1. */
+  live(view: number): number {
+    const c = this.views.connection[view]!
+    return c >= 0 && !this.connections.is(c, ConnectionState.CLOSED_SENT) ? c : -1
+  }
+
+  /** The tuple is used for another connection from now on: counters go on from `words[at…]`, a struct view. */
+  reopened(view: number, words: Uint32Array, at: number, bootUs: number): void {
+    const { views } = this
+    views.read(view, words, at)
+    const old = views.connection[view]!
+    if (old >= 0) {
+      if (!this.connections.is(old, ConnectionState.CLOSED_SENT)) this.#close(old, this.#endOf(old))
+      else this.#late(old)
+      detachView(this, view)
+    }
+    this.#rebase(view, bootUs)
+  }
+
+  /** The tuple's connection is over; what comes on it now is another one. The view's counters have been restarted. */
+  abandon(view: number, bootUs: number): void {
+    detachView(this, view)
+    this.#rebase(view, bootUs)
+  }
+
+  /** A packet of a connection was seen. */
+  touched(c: number, bootUs: number): void {
+    if (bootUs > this.connections.lastBoot[c]!) this.connections.lastBoot[c] = bootUs
+    this.connections.set(c, ConnectionState.DIRTY)
+  }
+
+  #rebase(view: number, bootUs: number): void {
+    const { views } = this
+    for (let cell = view * 2; cell < view * 2 + 2; cell++) {
+      views.basePackets[cell] = views.packets[cell]!
+      views.baseBytes[cell] = views.bytes[cell]!
+      views.first[cell] = 0
+      views.last[cell] = bootUs
+      views.owner[cell] = 0
+      views.other[cell] = 0
+    }
+    views.marks[view] = 0
+    views.flags[view]! &= ~ViewFlag.ORIENTED
+  }
+
+  /** An entry as the kernel's map has it: key at `keys[k…]`, value at `values[v…]`. */
+  drained(family: number, keys: Uint32Array, k: number, values: Uint32Array, v: number): void {
+    const { views, connections } = this
+    let view = views.find(family, keys, k)
+    if (view < 0) {
+      view = views.insert(family, keys, k)
+      if (view < 0) {
+        this.losses.full++
+        return
+      }
+    }
+    const known = (views.flags[view]! & ViewFlag.IN_KERNEL) !== 0
+    const generation = values[v + W.generation]! & 0xff
+    if (!known) {
+      views.restart(view)
+      views.flags[view]! |= ViewFlag.IN_KERNEL
+      views.generation[view] = generation
+    } else if (generation !== views.generation[view]) {
+      // the event that told it was lost: what was read last is where the new connection begins
+      this.losses.generations += ((generation - views.generation[view]!) & 0xff) - 1
+      views.generation[view] = generation
+      const old = views.connection[view]!
+      if (old >= 0) {
+        if (!connections.is(old, ConnectionState.CLOSED_SENT)) this.#close(old, this.#endOf(old))
+        detachView(this, view)
+      }
+      this.#rebase(view, this.#clock.now)
+    }
+    if (!views.read(view, values, v)) return
+    this.afterRead(view, values, v + W.size)
+  }
+
+  /** A view's columns were read anew; `peer[at…]` is the peer's key. */
+  afterRead(view: number, peer: Uint32Array, at: number): void {
+    const { views, connections } = this
+    const marks = views.marks[view]!
+    let c = views.connection[view]!
+    if (c < 0) {
+      const first0 = views.first[view * 2]!
+      const first1 = views.first[view * 2 + 1]!
+      const dir = first0 !== 0 && (first1 === 0 || first0 <= first1) ? 0 : 1
+      const flags = (marks >>> (dir === 0 ? 0 : mark.MARK_FLAGS_SHIFT)) & 0xff
+      const midstream = (marks & mark.MARK_MIDSTREAM) !== 0
+      c = this.open(
+        view,
+        dir,
+        dir === 0 ? first0 : first1,
+        views.owner[view * 2 + dir]!,
+        midstream ? 0 : flags & ~16,
+        false,
+      )
+      if (c < 0) return
+    }
+    if ((marks & mark.MARK_OPENER_KNOWN) !== 0) {
+      const forward = (marks & mark.MARK_OPENER_DIR) !== 0 ? 1 : 0
+      if ((views.flags[view]! & ViewFlag.ORIENTED) === 0 || views.forward[view] !== forward)
+        orient(this, view, forward)
+    }
+    if ((marks & PEER_MARKS) !== 0 && (connections.alias[c]! < 0 || connections.root[c]! < 0 || !this.#linked(c, view)))
+      c = link(this, view, marks, peer, at)
+    const last = Math.max(views.last[view * 2]!, views.last[view * 2 + 1]!)
+    if (last > connections.lastBoot[c]!) connections.lastBoot[c] = last
+    connections.set(c, ConnectionState.DIRTY)
+    if ((marks & mark.MARK_TOLD_END) !== 0) connections.set(c, ConnectionState.ENDING)
+  }
+
+  #linked(c: number, view: number): boolean {
+    return this.connections.root[c] === view || this.connections.alias[c] === view
+  }
+
+  /** The views of a tuple are one connection, says conntrack. */
+  link(view: number, marks: number, peer: Uint32Array, at: number): void {
+    const c = link(this, view, marks, peer, at)
+    if (this.connections.is(c, ConnectionState.CHANGED)) this.soon(c)
+  }
+
+  /** An ICMP error spoke of a connection. */
+  refuse(view: number, type: number, code: number): void {
+    const c = this.live(view)
+    if (c < 0) return
+    this.connections.set(c, ConnectionState.REFUSED | ConnectionState.CHANGED)
+    this.connections.icmpType[c] = type
+    this.connections.icmpCode[c] = code
+    this.soon(c)
+  }
+
+  /** A view's packets were inside a tunnel; `forward` says which way round its addresses are. Interned. */
+  tunnelled(view: number, info: TunnelInfo, hookEgress: boolean): void {
+    const { connections } = this
+    const c = this.views.connection[view]!
+    if (c < 0 || connections.tunnel[c] !== -1) return
+    const key = `${info.type}/${info.id}/${info.source.join('.')}/${info.destination.join('.')}`
+    let index = this.#tunnelIndex.get(key)
+    if (index === undefined) {
+      if (this.tunnels.length >= MAX_TUNNELS) return
+      index = this.tunnels.push(info) - 1
+      this.#tunnelIndex.set(key, index)
+    }
+    connections.tunnel[c] = index
+    connections.set(c, ConnectionState.CHANGED)
+    // first seen on its way out inside a tunnel: what it was before NAT shows when it is answered
+    if (hookEgress && !connections.is(c, ConnectionState.OPENED_SENT) && connections.alias[c]! < 0)
+      connections.set(c, ConnectionState.HELD)
+    this.soon(c)
+  }
+
+  /** After the ring was read: tells what is due at once. */
+  settleEvents(): void {
+    const { connections } = this
+    const now = this.#clock.now
+    const work = this.#pending
+    this.#pending = this.#pendingNext
+    this.#pendingNext = work
+    work.length = 0
+    const queue = this.#pending
+    for (let i = 0; i < queue.length; i += 2) {
+      const c = queue[i]!
+      if (connections.id[c] !== queue[i + 1] || connections.is(c, ConnectionState.HELD)) continue
+      if (!connections.is(c, ConnectionState.OPENED_SENT) && now - connections.startBoot[c]! < SETTLE_US) {
+        this.soon(c)
+        continue
+      }
+      this.#settle(c)
+      if (connections.is(c, ConnectionState.ENDING) && !connections.is(c, ConnectionState.CLOSED_SENT)) {
+        if (this.#endSeenEverywhere(c) || now - connections.lastBoot[c]! > END_WAIT_US)
+          this.#close(c, this.#endOf(c))
+        else this.soon(c)
+      }
+    }
+    queue.length = 0
+  }
+
+  #endSeenEverywhere(c: number): boolean {
+    const { views, connections } = this
+    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+      const view = connections.views[i]!
+      if (view < 0) break
+      if (
+        (views.flags[view]! & ViewFlag.IN_KERNEL) !== 0 &&
+        (views.marks[view]! & mark.MARK_TOLD_END) === 0
+      )
+        return false
+    }
+    return true
+  }
+
+  /** OPENED when it is still to be told, and UPDATED when something but the counters has changed. */
+  #settle(c: number): void {
+    const { connections } = this
+    this.#judge(c)
+    if (!connections.is(c, ConnectionState.OPENED_SENT)) {
+      connections.set(c, ConnectionState.OPENED_SENT)
+      this.#emitter.emit(this, c, FlowEvent.OPENED)
+    } else if (
+      connections.is(c, ConnectionState.CHANGED) &&
+      !connections.is(c, ConnectionState.CLOSED_SENT | ConnectionState.ENDING)
+    )
+      this.#emitter.emit(this, c, FlowEvent.UPDATED)
+  }
+
+  /** After the maps were drained: tells what is due and calls `forget` for each view to be deleted from the kernel. */
+  settleDrain(forget: (family: 4 | 6, keys: Uint32Array, at: number) => void): void {
+    const { connections } = this
+    const now = this.#clock.now
+    const filled = this.filled()
+    for (let c = 0; c < connections.highWater; c++) {
+      const state = connections.state[c]!
+      if ((state & ConnectionState.IN_USE) === 0) continue
+      if ((state & ConnectionState.CLOSED_SENT) !== 0) {
+        if ((state & ConnectionState.DIRTY) !== 0) this.#late(c)
+        if (now - connections.lastBoot[c]! >= LINGER) this.#forget(c, forget)
+        continue
+      }
+      if ((state & ConnectionState.HELD) !== 0) {
+        const waits = (state & ConnectionState.INFERRED) === 0 && now - connections.startBoot[c]! < HOLD_US
+        if (waits || now - connections.startBoot[c]! < SETTLE_US) continue
+        connections.clear(c, ConnectionState.HELD)
+      }
+      if ((state & ConnectionState.DIRTY) !== 0) this.#follow(c)
+      this.#judge(c)
+      if (!connections.is(c, ConnectionState.OPENED_SENT)) {
+        if (now - connections.startBoot[c]! < SETTLE_US) continue
+        this.#settle(c)
+      }
+      if (connections.is(c, ConnectionState.ENDING)) {
+        if (now - connections.lastBoot[c]! > END_WAIT_US) this.#close(c, this.#endOf(c))
+        continue
+      }
+      if (connections.is(c, ConnectionState.CHANGED)) {
+        this.#emitter.emit(this, c, FlowEvent.UPDATED)
+      } else if (connections.is(c, ConnectionState.DIRTY)) {
+        // an interval's records are spread over it, by when each connection was told last
+        if (now - connections.toldBoot[c]! >= this.#options.updateIntervalUs - 100_000) {
+          if (this.#grown(c)) this.#emitter.emit(this, c, FlowEvent.UPDATED)
+          else connections.clear(c, ConnectionState.DIRTY)
+        }
+      }
+      this.#expire(c, now, filled)
+    }
+  }
+
+  #grown(c: number): boolean {
+    const { connections } = this
+    return (
+      directionTotals(this, c, 0).packets > connections.toldPackets[c * 2]! ||
+      directionTotals(this, c, 1).packets > connections.toldPackets[c * 2 + 1]!
+    )
+  }
+
+  /** A closed connection got late segments: the same id, once more. */
+  #late(c: number): void {
+    if (this.#grown(c)) this.#emitter.emit(this, c, FlowEvent.UPDATED)
+    this.connections.clear(c, ConnectionState.DIRTY)
+  }
+
+  #expire(c: number, now: number, filled: number): void {
+    const { connections, views } = this
+    const forward = connections.toldPackets[c * 2]!
+    const reverse = connections.toldPackets[c * 2 + 1]!
+    const root = connections.root[c]!
+    const flags = this.flags(c, 0) | this.flags(c, 1)
+    const established = connections.verdict[c] === Verdict.FORWARDED
+    const timeout = idleTimeout(
+      views.protocol(root),
+      established,
+      (flags & FIN) !== 0 || connections.verdict[c] === Verdict.REFUSED,
+      forward,
+      reverse,
+      filled,
+    )
+    const silent = now - connections.lastBoot[c]!
+    if (silent < timeout) {
+      const waiting = connections.verdict[c] === Verdict.UNSPECIFIED && views.protocol(root) === PROTOCOL_TCP
+      if (waiting && (flags & SYN) !== 0 && reverse === 0 && now - connections.startBoot[c]! > UNANSWERED_US) {
+        connections.verdict[c] = Verdict.UNANSWERED
+        this.#emitter.emit(this, c, FlowEvent.UPDATED)
+      }
+      return
+    }
+    if (reverse === 0 && connections.verdict[c] === Verdict.UNSPECIFIED)
+      connections.verdict[c] = Verdict.UNANSWERED
+    this.#close(c, EndReason.IDLE)
+  }
+
+  /** TCP flags of a direction (0 forward), over all views. */
+  flags(c: number, direction: number): number {
+    const { views, connections } = this
+    let flags = 0
+    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+      const view = connections.views[i]!
+      if (view < 0) break
+      const dir = views.forward[view]! ^ direction
+      flags |= (views.marks[view]! >>> (dir === 0 ? 0 : mark.MARK_FLAGS_SHIFT)) & 0xff
+    }
+    return flags
+  }
+
+  /** What has become of it, as far as it is known. A change is told at once. */
+  #judge(c: number): void {
+    const { connections } = this
+    const before = connections.verdict[c]!
+    const forward = this.flags(c, 0)
+    const reverse = this.flags(c, 1)
+    let verdict = before
+    if (connections.is(c, ConnectionState.REFUSED) || refused(forward, reverse)) verdict = Verdict.REFUSED
+    else if (before !== Verdict.FORWARDED && this.#answered(c, forward, reverse)) verdict = Verdict.FORWARDED
+    if (verdict === before) return
+    connections.verdict[c] = verdict
+    if (connections.is(c, ConnectionState.OPENED_SENT)) connections.set(c, ConnectionState.CHANGED)
+  }
+
+  #answered(c: number, forward: number, reverse: number): boolean {
+    if (this.views.protocol(this.connections.root[c]!) === PROTOCOL_TCP)
+      return (reverse & SYN) !== 0 || ((reverse & ~RST) !== 0 && (forward & SYN) === 0)
+    return directionTotals(this, c, 1).packets > 0 && directionTotals(this, c, 0).packets > 0
+  }
+
+  #endOf(c: number): number {
+    const flags = this.flags(c, 0) | this.flags(c, 1)
+    if ((flags & RST) !== 0) return EndReason.RST
+    return (flags & FIN) !== 0 ? EndReason.FIN : EndReason.IDLE
+  }
+
+  #close(c: number, reason: number): void {
+    const { connections } = this
+    if (connections.is(c, ConnectionState.CLOSED_SENT)) return
+    connections.clear(c, ConnectionState.HELD)
+    this.#settle(c)
+    connections.endReason[c] = reason
+    connections.set(c, ConnectionState.CLOSED_SENT)
+    this.#emitter.emit(this, c, FlowEvent.CLOSED)
+  }
+
+  /**
+   * A direction goes over to another view when its own falls silent while the other goes on: a hook is gone, or was
+   * never on this road. Views are read one after the other, so a packet between two reads looks the same: only what
+   * still holds at the next drain counts.
+   */
+  #follow(c: number): void {
+    const { connections, views } = this
+    const suspected = connections.is(c, ConnectionState.SUSPECT)
+    connections.clear(c, ConnectionState.SUSPECT)
+    for (let d = 0; d < 2; d++) {
+      const chosen = connections.chosen[c * 2 + d]!
+      if (chosen < 0) continue
+      const last = views.last[chosen * 2 + (views.forward[chosen]! ^ d)]!
+      for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+        const view = connections.views[i]!
+        if (view < 0) break
+        const dir = views.forward[view]! ^ d
+        if (view === chosen || views.last[view * 2 + dir]! < last + SILENT_US) continue
+        if (suspected) {
+          const totals = directionTotals(this, c, d)
+          connections.carryPackets[c * 2 + d] = totals.packets - views.counted(view, dir)
+          connections.carryBytes[c * 2 + d] = totals.bytes - views.countedBytes(view, dir)
+          connections.chosen[c * 2 + d] = view
+        } else connections.set(c, ConnectionState.SUSPECT)
+        break
+      }
+    }
+  }
+
+  /** Deletes a closed connection's entries from the kernel and remembers it for a while. */
+  #forget(c: number, forget: (family: 4 | 6, keys: Uint32Array, at: number) => void): void {
+    const { connections, views } = this
+    let inKernel = false
+    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+      const view = connections.views[i]!
+      if (view < 0) break
+      if ((views.flags[view]! & ViewFlag.IN_KERNEL) === 0) continue
+      inKernel = true
+      forget(views.family(view), views.keys(view), views.keyOffset(view))
+      views.flags[view]! &= ~ViewFlag.IN_KERNEL
+    }
+    if (!inKernel && connections.toldBoot[c]! < 0) return
+    connections.toldBoot[c] = -1
+    this.#remembered.push(c, connections.id[c]!)
+    this.#trimRemembered()
+  }
+
+  #trimRemembered(): void {
+    const limit = this.filled() > 0.5 ? MAX_REMEMBERED / 8 : MAX_REMEMBERED
+    let from = 0
+    while (this.#remembered.length - from > limit * 2) {
+      const c = this.#remembered[from]!
+      if (this.connections.id[c] === this.#remembered[from + 1]) this.#release(c)
+      from += 2
+    }
+    if (from > 0) this.#remembered.splice(0, from)
+  }
+
+  #release(c: number): void {
+    const { connections, views } = this
+    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+      const view = connections.views[i]!
+      if (view < 0) break
+      if ((views.flags[view]! & ViewFlag.IN_KERNEL) !== 0) {
+        // came back to life meanwhile: it stays
+        connections.toldBoot[c] = 0
+        return
+      }
+    }
+    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+      const view = connections.views[i]!
+      if (view < 0) break
+      views.connection[view] = -1
+      views.remove(view)
+    }
+    connections.free(c)
+  }
+
+  /** Ends everything that is open, with CLOSED (AGENT_STOPPED). */
+  stop(): void {
+    for (let c = 0; c < this.connections.highWater; c++)
+      if (this.connections.is(c, ConnectionState.IN_USE) && !this.connections.is(c, ConnectionState.CLOSED_SENT))
+        this.#close(c, EndReason.AGENT_STOPPED)
+  }
+
+  /** Connections that are open. */
+  get openConnections(): number {
+    return this.connections.size - this.#remembered.length / 2
+  }
+}

@@ -81,7 +81,7 @@ static __noinline int own(struct view *view, struct packet *p)
 /* A SYN on a closed connection: the same tuple, another connection. Counters go on; user space subtracts. */
 static __noinline int reopen(struct view *view, struct packet *p)
 {
-	tell_view(p, view, EVENT_OPEN);
+	tell_view(p, view, EVENT_REOPEN);
 	view->generation++;
 	view->owner[0] = 0;
 	view->owner[1] = 0;

@@ -97,12 +97,13 @@ struct view6 {
 };
 
 enum event_kind {
-	EVENT_OPEN = 1, /* first packet of a view. Just struct event, or struct event_view when reopened or translated */
+	EVENT_OPEN = 1, /* first packet of a view. Just struct event, or struct event_view when it is translated */
 	EVENT_LINK = 2, /* conntrack's tuples became known later: struct event_view */
 	EVENT_END = 3, /* RST, or the acknowledgement after both FINs: struct event_view, this packet included */
 	EVENT_OVERFLOW = 4, /* the map is full: this packet's worth, counted nowhere else */
 	EVENT_ICMP_ERROR = 5, /* an ICMP error about key; icmp_type and icmp_code; dir is that of the packet it quotes */
 	EVENT_TUNNEL = 6, /* key was seen inside a tunnel: struct event_tunnel */
+	EVENT_REOPEN = 7, /* a SYN on a closed connection: struct event_view with the view as it was before this packet */
 };
 
 /* What begins every record in the ring. 64 bytes. */
@@ -122,7 +123,7 @@ struct event {
 
 struct event_view {
 	struct event event;
-	struct view view; /* as it is after this packet; for EVENT_OPEN of a reopened view as it was before */
+	struct view view; /* as it is after this packet (EVENT_REOPEN: before) */
 	struct key6 peer; /* family 4: a key4 in its first 16 bytes */
 };
 

@@ -130,6 +130,7 @@ export const event_kind = {
   EVENT_OVERFLOW: 4,
   EVENT_ICMP_ERROR: 5,
   EVENT_TUNNEL: 6,
+  EVENT_REOPEN: 7,
 } as const
 
 export const tunnel_type = {

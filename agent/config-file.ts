@@ -56,7 +56,7 @@ function parseYaml(path: string): unknown {
   }
   try {
     // Aliases are not followed without bound: yaml's maxAliasCount stands at 100.
-    return parse(text, { prettyErrors: false, logLevel: 'silent' })
+    return parse(text, { prettyErrors: false, logLevel: 'error' })
   } catch (cause) {
     throw usageError(`--config takes a YAML file, and ${quote(path)} is not one: ${reason(cause)}`)
   }

@@ -30,7 +30,7 @@ export function helpText(
   const variables = Object.values(table).some((flag) => variableOf(flag) !== undefined)
   if (variables)
     lines.push('A flag beats its variable (VETHFLOW_ and the name in upper case, e.g. VETHFLOW_SERVER).')
-  if (table['config'] !== undefined)
+  if (table.config !== undefined)
     lines.push("A variable beats the configuration file, whose keys are the flags' names.")
   if (examples.length > 0) lines.push('', 'Examples:', ...examples.map((example) => `  ${example}`))
   return `${lines.join('\n')}\n`

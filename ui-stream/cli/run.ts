@@ -26,7 +26,7 @@ export async function runCli(surroundings: CliSurroundings): Promise<number> {
     return await dispatch(name, surroundings)
   } catch (error) {
     surroundings.err(errorLine(name, error))
-    if (!(error instanceof VethflowError) && env['VETHFLOW_DEBUG'] !== undefined && error instanceof Error) {
+    if (!(error instanceof VethflowError) && env.VETHFLOW_DEBUG !== undefined && error instanceof Error) {
       surroundings.err(error.stack ?? '')
     }
     return error instanceof VethflowError ? error.exitCode : ExitCode.FAILED

@@ -13,16 +13,17 @@ export const DEFAULT_SERVER = 'ws://127.0.0.1:4280'
 export function serverUrl(server: string, where = 'server'): URL {
   const text = /^[a-zA-Z][a-zA-Z0-9+.-]*:\/\//.test(server) ? server : `ws://${server}`
   const takes = `${where} takes a URL such as ${DEFAULT_SERVER}`
+  const refused = usageError(`${takes}, not ${JSON.stringify(server.slice(0, 200))}`)
   let url: URL
   try {
     url = new URL(text)
   } catch {
-    throw usageError(`${takes}, not ${JSON.stringify(server.slice(0, 200))}`)
+    throw refused
   }
   const secure = url.protocol === 'wss:' || url.protocol === 'https:'
-  if ((!secure && url.protocol !== 'ws:' && url.protocol !== 'http:') || url.hostname === '') {
-    throw usageError(`${takes}, not ${JSON.stringify(server.slice(0, 200))}`)
-  }
+  // URL would quietly drop or escape white space.
+  const odd = url.hostname === '' || /\s/.test(server)
+  if (odd || (!secure && url.protocol !== 'ws:' && url.protocol !== 'http:')) throw refused
   if (url.username !== '' || url.password !== '') {
     throw usageError(`${where} takes no user or password in the URL`, 'Use --token-file or VETHFLOW_TOKEN')
   }

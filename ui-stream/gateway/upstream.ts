@@ -4,7 +4,7 @@ import { describeError } from '../../agent/errors.js'
 import { wait } from '../client/backoff.js'
 import { connect } from '../client/index.js'
 import { parseCursor } from '../protocol/cursor.js'
-import type { FlowMessage, LostMessage, StatusMessage } from '../protocol/messages.js'
+import { type FlowMessage, type LostMessage, Stage, type StatusMessage } from '../protocol/messages.js'
 
 /** Waits between tries stay short: an agent that is back should not be missed for long. */
 const MAX_RETRY_MS = 5000
@@ -54,7 +54,7 @@ export class Upstream {
 
   /** The agent's own words as far as they are known, and whether it is there now. */
   status(): StatusMessage {
-    const problem = this.#connected ? (this.#status?.problem ?? '') : `${this.url}: ${this.#problem}`
+    const problem = this.#problem === '' ? (this.#status?.problem ?? '') : `${this.url}: ${this.#problem}`
     return {
       ...this.#status,
       connected: this.#connected,
@@ -92,7 +92,7 @@ export class Upstream {
           break
         }
         case 'lost':
-          if (!this.#isDouble()) this.#sink.lost(message.lost)
+          if (!this.#isDouble()) this.#sink.lost(asSeenFromBelow(message.lost))
           break
         case 'status':
           this.#status = message.status
@@ -138,4 +138,9 @@ export class Upstream {
       ? flows
       : flows.filter((flow) => (flow.sequence ?? 0) > read)
   }
+}
+
+/** What an agent lost on the way to its client, which is this gateway, the gateway's clients lost at the gateway. */
+function asSeenFromBelow(lost: LostMessage): LostMessage {
+  return lost.stage === Stage.STAGE_CLIENT ? { ...lost, stage: Stage.STAGE_GATEWAY } : lost
 }

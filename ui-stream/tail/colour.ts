@@ -33,6 +33,6 @@ export function paintFor(
 ): Paint {
   if (choice === 'always') return coloured
   if (choice === 'never' || !isTerminal) return plain
-  const refused = (env['NO_COLOR'] ?? '') !== '' || env['TERM'] === 'dumb'
+  const refused = (env.NO_COLOR ?? '') !== '' || env.TERM === 'dumb'
   return refused ? plain : coloured
 }

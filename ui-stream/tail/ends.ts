@@ -54,7 +54,8 @@ function fitName(end: EndpointMessage | null | undefined, columns: number, bare 
   const spared = Math.max(Math.min(LEAST + 1, width(namespace)), columns - width(brief))
   const left =
     namespace === '' ? '' : `${shorten(namespace.slice(0, -1), Math.min(spared, width(namespace)) - 1)}/`
-  return left + shorten(brief, columns - width(left))
+  // A name that has been shortened once would be cut at the wrong place.
+  return left + (width(brief) <= columns - width(left) ? brief : shorten(pod, columns - width(left)))
 }
 
 /**

@@ -134,7 +134,7 @@ export function parseTailConfig(
   return {
     server: values.server,
     token: tokenSource(values.tokenFile, argv, env),
-    ca: values.caFile === undefined ? undefined : readText('--ca-file', values.caFile),
+    ca: trustedCa(values.caFile),
     filters: collectFilters(occurrences),
     follow: given.has('follow') ? values.follow : undefined,
     last: values.last,
@@ -148,6 +148,16 @@ export function parseTailConfig(
   }
 }
 
+/** The PEM text behind `--ca-file`. */
+export function trustedCa(file: string | undefined): string | undefined {
+  if (file === undefined) return undefined
+  const text = readText('--ca-file', file)
+  if (!text.includes('-----BEGIN CERTIFICATE-----')) {
+    throw usageError(`--ca-file takes a PEM file with certificates, and ${quote(file)} has none`)
+  }
+  return text
+}
+
 /** Where the bearer token comes from: the flag's file, VETHFLOW_TOKEN, the variable's file. Read before each connection. */
 export function tokenSource(
   file: string | undefined,
@@ -155,7 +165,7 @@ export function tokenSource(
   env: Readonly<Record<string, string | undefined>>,
 ): (() => string | undefined) | undefined {
   const asFlag = argv.some((word) => word === '--token-file' || word.startsWith('--token-file='))
-  const inline = env['VETHFLOW_TOKEN']
+  const inline = env.VETHFLOW_TOKEN
   if (!asFlag && inline !== undefined && inline !== '') return () => checkToken('VETHFLOW_TOKEN', inline)
   if (file === undefined) return undefined
   const read = (): string => checkToken('--token-file', readText('--token-file', file))

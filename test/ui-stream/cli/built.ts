@@ -1,0 +1,81 @@
+// Runs the built command as people do: a process of its own. Builds once a test run, when the sources are newer.
+
+import { spawn, spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
+const CLI = `${ROOT}dist/ui-stream/cli.js`
+
+/** Compiles the sources; type errors elsewhere are the type checker's business and do not stop it. */
+export function build(): void {
+  spawnSync('npx', ['tsc', '-p', '.'], { cwd: ROOT, stdio: 'ignore' })
+}
+
+export interface Finished {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** A running `vethflow`. */
+export interface Running {
+  readonly pid: number
+  /** Resolves once stdout and stderr together contain `text`; rejects when the process ends before. */
+  says(text: string): Promise<void>
+  kill(signal: NodeJS.Signals): void
+  readonly done: Promise<Finished>
+}
+
+/** Starts `vethflow`; no VETHFLOW_* variable of this process comes along. */
+export function start(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Running {
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('VETHFLOW_'))
+  const child = spawn(process.execPath, [CLI, ...argv], {
+    cwd: ROOT,
+    env: { ...Object.fromEntries(inherited), TZ: 'UTC', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let stdout = ''
+  let stderr = ''
+  let ended = false
+  const waiting = new Set<() => void>()
+  const look = (): void => {
+    for (const one of waiting) one()
+  }
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    stdout += chunk
+    look()
+  })
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+    stderr += chunk
+    look()
+  })
+  const done = new Promise<Finished>((resolve) => {
+    child.on('close', (code, signal) => {
+      ended = true
+      look()
+      resolve({ code, signal, stdout, stderr })
+    })
+  })
+  return {
+    pid: child.pid ?? 0,
+    says: (text) =>
+      new Promise((resolve, reject) => {
+        const one = (): void => {
+          if ((stdout + stderr).includes(text)) resolve()
+          else if (ended) reject(new Error(`ended without saying ${text}:\n${stdout}\n${stderr}`))
+          else return
+          waiting.delete(one)
+        }
+        waiting.add(one)
+        one()
+      }),
+    kill: (signal) => child.kill(signal),
+    done,
+  }
+}
+
+/** Runs `vethflow` to its end. */
+export function run(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Finished> {
+  return start(argv, env).done
+}

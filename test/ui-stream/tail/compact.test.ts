@@ -1,0 +1,85 @@
+import { describe, expect, test } from 'vitest'
+
+import { coloured, plain } from '../../../ui-stream/tail/colour.js'
+import { compactFormat } from '../../../ui-stream/tail/compact.js'
+import { width } from '../../../ui-stream/tail/text.js'
+import { CORPUS } from './flows.js'
+
+process.env.TZ = 'UTC'
+
+/** Columns of text; paints of colour taken off first. */
+function bare(line: string): string {
+  return line.replaceAll(/\u001b\[\d+m/g, '')
+}
+
+/** The column at which each of `marks` begins, measured as a terminal does. */
+function columnOf(line: string, index: number): number {
+  return width(line.slice(0, index))
+}
+
+describe('compact lines', () => {
+  test('say what happened as people read it', () => {
+    const format = compactFormat(120, plain)
+    expect(CORPUS.map(format).map((line) => `${line}|`)).toMatchInlineSnapshot(`
+      [
+        "05:06:07.089 n1         shop/web-…-fgph8:41234   -> shop/cart:80 (cart-…-zxcvb:8080) TCP    OPENED       60B    0B|",
+        "05:06:07.089 ip-10…2-34 shop/web-…-fgph8:41234   -> shop/cart:80 (cart-…-zxcvb)      TCP    CLOSED     1.2kB 346kB 1.2ms|",
+        "05:06:07.089 n1         ku…em/coredn…abcde:53412 -> 8.8.8.8:53                       UDP    DROPPED    NETFILTER_DROP x3|",
+        "05:06:07.089 n1         node/n1:50000            -> shop/db-0:5432                   TCP    REFUSED      60B   40B|",
+        "05:06:07.089 n1         [2001:db8::1…:3333:4444] -> [fd00::1]                        ICMPv6 UNANSWERED 123MB    0B|",
+        "05:06:07.089 n1         a/x:65535                -> b/y:1                            SCTP   UPDATED     999B 1.0kB|",
+        "05:06:07.089 n1         a-…st/a-work…q2w3e:40000 -> obser…rage:8481 (vict…e-12:8482) TCP    UPDATED    999MB 1.0GB 999ms|",
+        "05:06:07.089 n1         255.255.255.255          -> one.one.one.one                  255    UPDATED       0B    0B|",
+        "05:06:07.089 n1         100.100.100.100:65535    -> 例え.テスト:443                  TCP    UPDATED       0B    0B  15us|",
+        "05:06:07.089            ?                        -> ?                                0      UPDATED       0B    0B|",
+        "05:06:07.089 n1         shop/web-…-fgph8:41234   -> shop/nothing-behind:80           TCP    UPDATED       0B    0B|",
+      ]
+    `)
+  })
+
+  test.each([120, 160, 237])('stand in columns at %i', (columns) => {
+    const format = compactFormat(columns, plain)
+    const arrows = new Set<number>()
+    const protocols = new Set<number>()
+    for (const flow of CORPUS) {
+      const line = format(flow)
+      expect(width(line), line).toBeLessThanOrEqual(columns)
+      arrows.add(columnOf(line, line.indexOf(' -> ')))
+      const rest = /(TCP|UDP|SCTP|ICMPv6|255|0) +(OPENED|UPDATED|CLOSED|DROPPED|REFUSED|UNANSWERED)/.exec(
+        line,
+      )
+      expect(rest, line).not.toBeNull()
+      protocols.add(columnOf(line, rest?.index ?? -1))
+    }
+    expect(arrows.size).toBe(1)
+    expect(protocols.size).toBe(1)
+  })
+
+  test('use what a wider terminal gives to names', () => {
+    const narrow = compactFormat(120, plain)(CORPUS[0]!)
+    const wide = compactFormat(200, plain)(CORPUS[0]!)
+    expect(narrow).not.toContain('web-859d8b7c4f-fgph8')
+    expect(wide).toContain('shop/web-859d8b7c4f-fgph8:41234')
+    expect(wide).toContain('shop/cart:80 (cart-5d4f8c7b99-zxcvb:8080)')
+  })
+
+  test('never cut a port', () => {
+    const format = compactFormat(120, plain)
+    const line = format(CORPUS[6]!)
+    expect(line).toContain(':40000 ')
+    expect(line).toContain(':8481 (')
+    expect(line).toContain(':8482)')
+  })
+
+  test('colour changes no column and marks what went wrong', () => {
+    for (const flow of CORPUS) {
+      const line = compactFormat(120, coloured)(flow)
+      expect(bare(line).trimEnd()).toBe(compactFormat(120, plain)(flow))
+    }
+    const format = compactFormat(120, coloured)
+    expect(format(CORPUS[2]!)).toMatch(/\u001b\[31mDROPPED/)
+    expect(format(CORPUS[3]!)).toMatch(/\u001b\[31mREFUSED/)
+    expect(format(CORPUS[4]!)).toMatch(/\u001b\[33mUNANSWERED/)
+    expect(format(CORPUS[5]!)).not.toMatch(/\u001b\[3[13]m/)
+  })
+})

@@ -50,8 +50,8 @@ export class Namespace {
               'ipv6/conf/all/accept_dad': 0,
               'ipv6/conf/default/accept_dad': 0,
               'ipv4/ip_local_port_range': '10240 65535',
-            // A bridge's snooping joins 224.0.0.106 at a time of its own.
-            'ipv4/igmp_link_local_mcast_reports': 0,
+              // A bridge's snooping joins 224.0.0.106 at a time of its own.
+              'ipv4/igmp_link_local_mcast_reports': 0,
               'core/somaxconn': 8192,
             }),
           },

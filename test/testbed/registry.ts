@@ -1,6 +1,7 @@
 // Who owns which namespaces, so that nothing stays behind: removal by name prefix, on the way out of the process, and
 // of what dead processes left. May touch only namespaces whose names this library made, and the processes in them.
 
+import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { runNow } from './run.js'
 
@@ -126,7 +127,11 @@ function guard(): void {
   if (guarded) return
   guarded = true
   sweepStale()
-  process.on('exit', removeAll)
+  const heir = startHeir()
+  process.on('exit', () => {
+    removeAll()
+    heir.kill('SIGKILL')
+  })
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     const handler = () => {
       // Whoever else listens decides how the process ends; its exit comes through the handler above.
@@ -137,6 +142,28 @@ function guard(): void {
     }
     process.on(name, handler)
   }
+}
+
+/** A shell that waits for this process's end and removes what it left, for the one end that leaves no time: SIGKILL. */
+function startHeir(): ChildProcess {
+  const script = `
+    while read -r line; do :; done
+    for path in ${NETNS}/$0*; do
+      [ -e "$path" ] || continue
+      name=\${path##*/}
+      for pid in $(ip netns pids "$name"); do kill -9 "$pid"; done
+      ip netns del "$name"
+    done
+    rm -rf ${ETC_NETNS}/$0* ${REGISTRY}/$0*`
+  const heir = spawn('sh', ['-c', script, `vf${process.pid}-`], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+    detached: true,
+  })
+  heir.on('error', () => undefined)
+  heir.unref()
+  const { stdin } = heir
+  if (stdin !== null && 'unref' in stdin && typeof stdin.unref === 'function') stdin.unref()
+  return heir
 }
 
 function removeAll(): void {

@@ -66,7 +66,9 @@ export class Task {
 
   /** Starts `argv`. Rejects when it cannot be started at all. */
   static start(argv: readonly string[], options: TaskOptions = {}): Promise<Task> {
+    // A session of its own: Ctrl-C in a terminal reaches the owner alone, who ends its tasks in order.
     const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {
+      detached: true,
       stdio: [
         options.input === undefined ? 'ignore' : 'pipe',
         options.stdout === 'inherit' ? 'inherit' : 'pipe',

@@ -9,6 +9,7 @@ import {
   repository,
   run,
   sendFrames,
+  Task,
   Testbed,
   tcpConnect,
   tcpServer,
@@ -273,7 +274,25 @@ describe('nothing stays behind', () => {
     await expect.poll(() => readlinkSync(`/proc/${pid}/exe`)).toContain('sleep')
     expect(Testbed.sweepStale()).toContain('vf4194304-')
     expect(namespaces(prefix)).toEqual([])
-    expect(existsSync(`/proc/${pid}/exe`) && isRunning(pid)).toBe(false)
+    expect(isRunning(pid)).toBe(false)
+  })
+
+  it('what a process that is killed holds goes with it', async () => {
+    const built = join(repository, 'dist/test/testbed/testbed.js')
+    const script = `
+      const { Testbed } = await import(process.argv[1])
+      const bed = await Testbed.create('killed')
+      const node = await bed.node('n1')
+      const task = await node.start(['sleep', '600'])
+      console.log('UP', bed.prefix, task.pid)
+      setInterval(() => undefined, 1000)`
+    const owner = await Task.start([process.execPath, '--input-type=module', '-e', script, built])
+    const [, prefix = '', pid = ''] = await owner.said(/^UP (\S+) (\d+)$/m)
+    expect(namespaces(prefix)).toHaveLength(2)
+    await owner.stop('SIGKILL')
+    await expect.poll(() => namespaces(prefix), { timeout: 5_000 }).toEqual([])
+    await expect.poll(() => isRunning(pid)).toBe(false)
+    expect(existsSync(`/run/vethflow-testbed/${prefix}bed`)).toBe(false)
   })
 
   it('a failure half-way is cleaned by close, tasks included', async () => {
@@ -291,8 +310,11 @@ describe('nothing stays behind', () => {
 
 /** False for a process that is gone or waits for its parent to notice. */
 function isRunning(pid: string): boolean {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-  return !/\) [ZX] /.test(stat)
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))
+  } catch {
+    return false
+  }
 }
 
 describe('manifests', () => {

@@ -21,6 +21,8 @@ export default class CountReporter implements Reporter {
           skipped.push(`${module.relativeModuleId} > ${test.fullName}: ${reason ?? 'no reason given'}`)
         }
       }
+      // A hook that failed takes its tests with it.
+      for (const suite of module.children.allSuites()) failed += suite.errors().length > 0 ? 1 : 0
       // A file that could not be loaded, or a hook outside of tests that failed.
       if (module.state() === 'failed' && (inModule === 0 || module.errors().length > 0)) failed++
     }

@@ -7,6 +7,7 @@ import { usageError } from './errors.js'
 import {
   byteSize,
   durationBetween,
+  formatListen,
   interfaceGlob,
   isLoopback,
   type ListenAddress,
@@ -180,9 +181,8 @@ export function parseLayers<T extends FlagTable & { config: typeof configFlag }>
 /** What is reachable from other machines must be asked for in so many words as long as nobody is asked who they are. */
 export function refuseOpenListen(listen: ListenAddress, insecure: boolean): void {
   if (insecure || isLoopback(listen.host)) return
-  const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host
   throw usageError(
-    `--listen ${host}:${listen.port} is open to other machines, without TLS or token`,
+    `--listen ${formatListen(listen)} is open to other machines, without TLS or token`,
     'Add --insecure if that is what you want',
   )
 }

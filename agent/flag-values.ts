@@ -134,3 +134,8 @@ export function oneOf<const T extends string>(...words: readonly T[]): ParseValu
     return found
   }
 }
+
+/** `ADDRESS:PORT` as it is written, IPv6 in brackets. */
+export function formatListen({ host, port }: ListenAddress): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}

@@ -97,7 +97,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     },
     async run({ argv }) {
       const { runDetach } = await import('./detach.js')
-      return await runDetach(argv)
+      return await runDetach(argv, (line) => process.stdout.write(`${line}\n`))
     },
   },
 }

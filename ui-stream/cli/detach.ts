@@ -2,8 +2,11 @@
 
 import { parseFlags } from '../../agent/flags.js'
 
-/** Runs `vethflow detach`. Resolves with the exit code. */
-export async function runDetach(argv: readonly string[]): Promise<number> {
+/** Runs `vethflow detach`, and tells with `tell` how much there was to remove. Resolves with the exit code. */
+export async function runDetach(argv: readonly string[], tell: (line: string) => void): Promise<number> {
   parseFlags('vethflow detach', {}, argv)
+  const { sweep } = await import('../../agent/kernel/sweep.js')
+  const removed = sweep()
+  tell(removed === 1 ? '1 program removed' : `${removed} programs removed`)
   return 0
 }

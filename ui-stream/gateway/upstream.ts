@@ -3,69 +3,81 @@
 import { describeError } from '../../agent/errors.js'
 import { wait } from '../client/backoff.js'
 import { connect } from '../client/index.js'
-import { parseCursor } from '../protocol/cursor.js'
+import type { FeedMessage } from '../client/messages.js'
+import { formatCursor, parseCursor } from '../protocol/cursor.js'
 import { type FlowMessage, type LostMessage, Stage, type StatusMessage } from '../protocol/messages.js'
+import type { Runs } from './runs.js'
 
 /** Waits between tries stay short: an agent that is back should not be missed for long. */
 const MAX_RETRY_MS = 5000
-/** After an error that no new try will mend by itself (a refusal), so that the gateway gets over it all the same. */
+/** After an error that a new try at once would not mend (a refusal, a frame that is none). */
 const REFUSED_RETRY_MS = 15_000
+const DOUBLE = 'another --agent URL leads to the same agent'
 
 /** Where an upstream's records go. */
 export interface UpstreamSink {
-  /** Flows of one frame, none of them seen before. Resolves when more may come. */
-  flows(flows: readonly FlowMessage[]): Promise<void> | void
+  /** Flows of one frame, none of them passed on before. */
+  flows(flows: readonly FlowMessage[]): void
   lost(lost: LostMessage): void
+  /** The agent came ('') or went: why it is not there. */
+  changed(upstream: Upstream, problem: string): void
 }
 
-/** Reads one agent until `signal` says so. */
+/** Reads one agent until told to stop. */
 export class Upstream {
   /** As it was given. */
   readonly url: string
   readonly #sink: UpstreamSink
-  readonly #runs: Map<string, Upstream>
+  readonly #runs: Runs
   #connected = false
   #problem = 'not connected yet'
   #status: StatusMessage | undefined
-  /** Which run of which server this stream is of, and how far it has been read. */
+  /** Which run of the agent this stream is of, and how far it has come. */
   #run = ''
   #sequence = 0
 
-  /** `runs` is shared by all upstreams of a gateway: two URLs of one agent must not count twice. */
-  constructor(url: string, runs: Map<string, Upstream>, sink: UpstreamSink) {
+  /** `runs` is shared by all upstreams of a gateway. */
+  constructor(url: string, runs: Runs, sink: UpstreamSink) {
     this.url = url
     this.#runs = runs
     this.#sink = sink
   }
 
-  /** Never rejects. */
+  /** True while a connection stands. */
+  get connected(): boolean {
+    return this.#connected
+  }
+
+  /** Reads until `signal` says so. Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
+      let problem = 'the agent ended its stream'
       try {
-        await this.#read(signal)
-        this.#problem = 'the agent ended its stream'
+        for await (const message of this.#connect(signal)) this.#take(message)
       } catch (error) {
-        this.#problem = describeError(error)
+        problem = describeError(error)
       }
-      this.#release()
+      this.#disconnected(problem)
       if (!signal.aborted) await wait(REFUSED_RETRY_MS, signal)
     }
   }
 
   /** The agent's own words as far as they are known, and whether it is there now. */
   status(): StatusMessage {
-    const problem = this.#problem === '' ? (this.#status?.problem ?? '') : `${this.url}: ${this.#problem}`
+    const own = this.#status?.problem ?? ''
+    const problem = this.#problem === '' ? own : `${this.url}: ${this.#problem}`
+    const { capturing, flowsPerSecond } = this.#status ?? {}
     return {
       ...this.#status,
       connected: this.#connected,
-      capturing: this.#connected && (this.#status?.capturing ?? false),
-      flowsPerSecond: this.#connected ? (this.#status?.flowsPerSecond ?? 0) : 0,
-      ...(problem !== '' && { problem }),
+      capturing: this.#connected && (capturing ?? false),
+      flowsPerSecond: this.#connected ? (flowsPerSecond ?? 0) : 0,
+      problem,
     }
   }
 
-  async #read(signal: AbortSignal): Promise<void> {
-    const feed = connect({
+  #connect(signal: AbortSignal): AsyncGenerator<FeedMessage, void, void> {
+    return connect({
       server: this.url,
       follow: true,
       // The gateway's own server decides what of this a client gets.
@@ -74,73 +86,70 @@ export class Upstream {
       status: true,
       maxRetryMs: MAX_RETRY_MS,
       signal,
-      ...(this.#run !== '' && { cursor: `${this.#run}:${this.#sequence}` }),
+      ...(this.#run !== '' && { cursor: formatCursor(this.#run, this.#sequence) }),
     })
-    for await (const message of feed) {
-      switch (message.type) {
-        case 'connected':
-          this.#connected = true
-          this.#problem = ''
-          break
-        case 'disconnected':
-          this.#release()
-          this.#problem = message.reason
-          break
-        case 'flows': {
-          const fresh = this.#fresh(message.flows, message.cursor)
-          if (fresh.length > 0) await this.#sink.flows(fresh)
-          break
-        }
-        case 'lost':
-          if (!this.#isDouble()) this.#sink.lost(asSeenFromBelow(message.lost))
-          break
-        case 'status':
-          this.#status = message.status
-          break
-        case 'error':
-          this.#problem = message.error.message ?? ''
-          break
-        case 'gap':
-          break
-      }
+  }
+
+  #take(message: FeedMessage): void {
+    switch (message.type) {
+      case 'connected':
+        this.#connected = true
+        if (this.#run !== '') this.#runs.join(this, this.#run, this.#sequence)
+        this.#say('')
+        break
+      case 'disconnected':
+        this.#disconnected(message.reason)
+        break
+      case 'flows':
+        this.#flows(message.flows, message.cursor)
+        break
+      case 'lost':
+        if (this.#runs.leads(this, this.#run)) this.#sink.lost(atGateway(message.lost))
+        break
+      case 'status':
+        this.#status = message.status
+        break
+      case 'error':
+        this.#say(message.error.message || 'the agent complains')
+        break
+      case 'gap':
+        break
     }
-    this.#release()
   }
 
-  #release(): void {
-    this.#connected = false
-    if (this.#runs.get(this.#run) === this) this.#runs.delete(this.#run)
-  }
-
-  /** True when another URL already reads the same agent. */
-  #isDouble(): boolean {
-    const other = this.#run === '' ? undefined : this.#runs.get(this.#run)
-    return other !== undefined && other !== this
-  }
-
-  /** Those of `flows` that have not come before. */
-  #fresh(flows: readonly FlowMessage[], text: string): readonly FlowMessage[] {
+  #flows(flows: readonly FlowMessage[], text: string): void {
     const cursor = parseCursor(text)
-    if (cursor === undefined) return flows
+    if (cursor === undefined) {
+      this.#sink.flows(flows)
+      return
+    }
     if (cursor.agentId !== this.#run) {
-      if (this.#runs.get(this.#run) === this) this.#runs.delete(this.#run)
+      this.#runs.leave(this, this.#run)
       this.#run = cursor.agentId
       this.#sequence = 0
+      this.#runs.join(this, this.#run, 0)
     }
-    if (this.#isDouble()) {
-      this.#problem = 'another --agent URL leads to the same agent'
-      return []
-    }
-    this.#runs.set(this.#run, this)
-    const read = this.#sequence
-    this.#sequence = Math.max(read, cursor.sequence)
-    return flows.every((flow) => (flow.sequence ?? 0) > read)
-      ? flows
-      : flows.filter((flow) => (flow.sequence ?? 0) > read)
+    this.#sequence = Math.max(this.#sequence, cursor.sequence)
+    if (!this.#runs.leads(this, this.#run)) this.#say(DOUBLE)
+    else if (this.#problem === DOUBLE) this.#say('')
+    const fresh = this.#runs.fresh(this.#run, flows, cursor.sequence)
+    if (fresh.length > 0) this.#sink.flows(fresh)
+  }
+
+  #disconnected(problem: string): void {
+    this.#connected = false
+    this.#runs.leave(this, this.#run)
+    this.#say(problem)
+  }
+
+  #say(problem: string): void {
+    if (problem === this.#problem) return
+    this.#problem = problem
+    this.#sink.changed(this, problem)
   }
 }
 
 /** What an agent lost on the way to its client, which is this gateway, the gateway's clients lost at the gateway. */
-function asSeenFromBelow(lost: LostMessage): LostMessage {
+function atGateway(lost: LostMessage): LostMessage {
   return lost.stage === Stage.STAGE_CLIENT ? { ...lost, stage: Stage.STAGE_GATEWAY } : lost
 }

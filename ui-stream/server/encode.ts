@@ -3,12 +3,13 @@
 // proto/vethflow/v1/flow.proto; a test holds both against each other.
 
 import { type FlowBatch, FlowFlag } from '../../agent/capture/flow-batch.js'
-import type { Name, NamedBatch, ServiceName } from '../../agent/identity/names.js'
+import type { NamedBatch, ServiceName } from '../../agent/identity/names.js'
 import { ProtocolNumber } from '../protocol/protocol-number.js'
 import { ByteWriter, varintSize } from './byte-writer.js'
 import type { EncodedBatch } from './encoded-batch.js'
+import type { FlowRows } from './flow-rows.js'
 import { HookBytes, type HookInterface } from './hook-bytes.js'
-import { endpointTail, endpointTailWithLabels, serviceParts } from './name-bytes.js'
+import { endpointTail, serviceParts } from './name-bytes.js'
 
 /** All of a record that is not names or hooks: 29 fields of at most 10 bytes and nested heads, rounded up. */
 const FIXED_BYTES = 640
@@ -17,8 +18,12 @@ export interface EncoderOptions {
   readonly nodeName: string
   readonly agentId: string
   readonly hookInterface: HookInterface
-  /** Write labels of endpoints; false unless given. */
-  readonly labels?: boolean
+}
+
+/** A batch as it travels, and the same rows as filters see them. */
+export interface EncodedRows {
+  readonly batch: EncodedBatch
+  readonly rows: FlowRows
 }
 
 /** Encodes batches of one agent. Holds one scratch buffer; what it returns is the caller's. */
@@ -27,34 +32,54 @@ export class FlowEncoder {
   readonly #agentId: Uint8Array
   readonly #nodeName: Uint8Array
   readonly #hooks: HookBytes
-  readonly #tail: (name: Name) => Uint8Array
+  readonly #node: string
 
   constructor(options: EncoderOptions) {
     this.#agentId = textField(0x12, options.agentId)
     this.#nodeName = textField(0x3a, options.nodeName)
+    this.#node = options.nodeName
     this.#hooks = new HookBytes(options.hookInterface)
-    this.#tail = options.labels === true ? endpointTailWithLabels : endpointTail
   }
 
-  /** Encodes all rows; record r gets the sequence `firstSequence + r`. */
-  encode(named: NamedBatch, firstSequence: number): EncodedBatch {
+  /**
+   * Encodes all rows; record r gets the sequence `firstSequence + r`. The rows that come with it are valid as long as
+   * `named` is.
+   */
+  encode(named: NamedBatch, firstSequence: number): EncodedRows {
     const { count } = named.flows
     const writer = this.#writer
     const offsets = new Uint32Array(count + 1)
+    const interfaces = new Array<readonly string[]>(count)
     writer.position = 0
     for (let row = 0; row < count; row++) {
       offsets[row] = writer.position
       this.#record(named, row, firstSequence + row)
+      interfaces[row] = this.#hooks.names
     }
     offsets[count] = writer.position
-    return { count, bytes: writer.take(), offsets, firstSequence }
+    const timeUs = named.flows.timeUs.slice(0, count)
+    const lastSequence = firstSequence + count - 1
+    return {
+      batch: { count, bytes: writer.take(), offsets, timeUs, lastSequence, shared: {} },
+      rows: {
+        count,
+        columns: named.flows,
+        source: named.source,
+        destination: named.destination,
+        service: named.service,
+        direction: named.direction,
+        nodeName: this.#node,
+        interfaces,
+        dropReason: undefined,
+      },
+    }
   }
 
   #record(named: NamedBatch, row: number, sequence: number): void {
     const writer = this.#writer
     const flows = named.flows
-    const source = this.#tail(named.source[row]!)
-    const destination = this.#tail(named.destination[row]!)
+    const source = endpointTail(named.source[row]!)
+    const destination = endpointTail(named.destination[row]!)
     const service = named.service[row]
     const hooks = this.#hooks.row(flows, row)
     const parts = service === undefined ? undefined : serviceParts(service)

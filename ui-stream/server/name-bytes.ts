@@ -13,24 +13,26 @@ const NOTHING = new Uint8Array(0)
 export function endpointTail(name: Name): Uint8Array {
   let bytes = endpoints.get(name)
   if (bytes === undefined) {
-    bytes = encodeEndpointTail(name, false)
+    bytes = encodeEndpointTail(name)
     endpoints.set(name, bytes)
   }
   return bytes
 }
 
-/** The same with field 10, labels. */
-export function endpointTailWithLabels(name: Name): Uint8Array {
-  if (name.labels === undefined) return endpointTail(name)
+/** Field 10 of Endpoint, labels: what clients get that ask for them. */
+export function labelFields(name: Name): Uint8Array {
+  if (name.labels === undefined) return NOTHING
   let bytes = labels.get(name)
   if (bytes === undefined) {
-    bytes = encodeEndpointTail(name, true)
+    const writer = new ByteWriter(256)
+    for (const [key, value] of Object.entries(name.labels)) message(writer, 0x52, labelEntry(key, value))
+    bytes = writer.take()
     labels.set(name, bytes)
   }
   return bytes
 }
 
-function encodeEndpointTail(name: Name, withLabels: boolean): Uint8Array {
+function encodeEndpointTail(name: Name): Uint8Array {
   const writer = new ByteWriter(256)
   writer.text(0x22, name.namespace)
   writer.text(0x2a, name.pod)
@@ -43,10 +45,6 @@ function encodeEndpointTail(name: Name, withLabels: boolean): Uint8Array {
   writer.text(0x3a, name.nodeName)
   writer.text(0x42, name.zone)
   writer.text(0x4a, name.group)
-  if (withLabels) {
-    for (const [key, value] of Object.entries(name.labels ?? {}))
-      message(writer, 0x52, labelEntry(key, value))
-  }
   for (const text of name.names ?? []) writer.text(0x5a, text)
   return writer.position === 0 ? NOTHING : writer.take()
 }

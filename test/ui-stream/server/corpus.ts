@@ -1,7 +1,7 @@
 // Random named batches for the stream's tests, from a seed: every column is filled in every way that capture and identity
 // may fill it. No expectations live here.
 
-import { FlowBatch, FlowFlag, MAX_OBSERVATIONS, type TunnelInfo } from '../../../agent/capture/flow-batch.js'
+import { FlowBatch, MAX_OBSERVATIONS, type TunnelInfo } from '../../../agent/capture/flow-batch.js'
 import type { Name, NamedBatch, ServiceName } from '../../../agent/identity/names.js'
 
 /** A small deterministic generator (mulberry32). */
@@ -52,7 +52,13 @@ export const NAMES: readonly Name[] = [
   { kind: 3, names: ['example.com', 'www.example.com'] },
   { kind: 3 },
   { kind: 4, group: 'Büro ☃ 東京' },
-  { kind: 1, namespace: 'x'.repeat(63), pod: 'p'.repeat(253), labels: { long: 'v'.repeat(63) }, names: ['n'.repeat(253)] },
+  {
+    kind: 1,
+    namespace: 'x'.repeat(63),
+    pod: 'p'.repeat(253),
+    labels: { long: 'v'.repeat(63) },
+    names: ['n'.repeat(253)],
+  },
 ]
 
 export const SERVICES: readonly (ServiceName | undefined)[] = [
@@ -70,7 +76,20 @@ const TUNNELS: readonly (TunnelInfo | undefined)[] = [
   { type: 4, id: 0xfffffffe, source: Uint8Array.of(10, 0, 0, 1), destination: Uint8Array.of(10, 0, 0, 2) },
 ]
 
-const COUNTS = [0, 1, 127, 128, 16383, 16384, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 5, 2 ** 45 + 77, 2 ** 53 - 1]
+const COUNTS = [
+  0,
+  1,
+  127,
+  128,
+  16383,
+  16384,
+  2 ** 31,
+  2 ** 32 - 1,
+  2 ** 32,
+  2 ** 32 + 5,
+  2 ** 45 + 77,
+  2 ** 53 - 1,
+]
 
 /** Interfaces of the corpus by hook; hook 14 and 15 have none any more. */
 export function hookInterface(hook: number): { interface: string; direction: number } | undefined {
@@ -102,7 +121,12 @@ export function randomBatch(random: Random, count: number): NamedBatch {
     for (const column of [flows.source, flows.destination, flows.service, flows.translatedSource]) {
       for (let i = 0; i < 4; i++) column[row * 4 + i] = version === 6 ? word() : [0, 0, 0xffff, word()][i]!
     }
-    for (const column of [flows.sourcePort, flows.destinationPort, flows.servicePort, flows.translatedSourcePort]) {
+    for (const column of [
+      flows.sourcePort,
+      flows.destinationPort,
+      flows.servicePort,
+      flows.translatedSourcePort,
+    ]) {
       column[row] = random.pick([0, 53, 80, 127, 128, 8080, 16383, 16384, 65535])
     }
     for (const column of [
@@ -127,7 +151,8 @@ export function randomBatch(random: Random, count: number): NamedBatch {
     flows.icmpType[row] = random.pick([0, 3, 8, 128])
     flows.icmpCode[row] = random.pick([0, 1, 255])
     flows.observationCount[row] = random.below(MAX_OBSERVATIONS + 1)
-    for (let i = 0; i < MAX_OBSERVATIONS; i++) flows.observations[row * MAX_OBSERVATIONS + i] = random.below(16)
+    for (let i = 0; i < MAX_OBSERVATIONS; i++)
+      flows.observations[row * MAX_OBSERVATIONS + i] = random.below(16)
     flows.tunnel[row] = random.pick(TUNNELS)
     named.source.push(random.pick(NAMES))
     named.destination.push(random.pick(NAMES))

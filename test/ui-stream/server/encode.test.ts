@@ -2,19 +2,32 @@ import { describe, expect, it } from 'vitest'
 import { FlowFlag, MAX_OBSERVATIONS } from '../../../agent/capture/flow-batch.js'
 import type { Name, NamedBatch } from '../../../agent/identity/names.js'
 import { bytesOfWords } from '../../../ui-stream/protocol/address.js'
-import { type EndpointMessage, Flow, type FlowMessage, StreamMessage } from '../../../ui-stream/protocol/messages.js'
+import {
+  type EndpointMessage,
+  Flow,
+  type FlowMessage,
+  StreamMessage,
+} from '../../../ui-stream/protocol/messages.js'
 import { FlowEncoder } from '../../../ui-stream/server/encode.js'
+import { pickRecords } from '../../../ui-stream/server/encoded-batch.js'
 import { hookInterface, Random, randomBatch } from './corpus.js'
 
 const OPTIONS = { nodeName: 'node-1', agentId: '01jabc', hookInterface }
 
 /** Numbers that are not zero; proto3 leaves the others out. */
 function set<T extends object>(object: T): T {
-  const entries = Object.entries(object).filter(([, value]) => value !== 0 && value !== undefined && value !== false)
+  const entries = Object.entries(object).filter(
+    ([, value]) => value !== 0 && value !== undefined && value !== false,
+  )
   return Object.fromEntries(entries) as T
 }
 
-function endpoint(named: NamedBatch, end: 'source' | 'destination', row: number, labels: boolean): EndpointMessage {
+function endpoint(
+  named: NamedBatch,
+  end: 'source' | 'destination',
+  row: number,
+  labels: boolean,
+): EndpointMessage {
   const { flows } = named
   const name: Name = named[end][row]!
   return set({
@@ -96,7 +109,10 @@ function message(named: NamedBatch, row: number, sequence: number, labels: boole
     }),
     verdict: flows.verdict[row]!,
     tcp: protocol === 6 && Object.keys(tcp).length > 0 ? tcp : undefined,
-    icmp: protocol === 1 || protocol === 58 ? set({ type: flows.icmpType[row]!, code: flows.icmpCode[row]! }) : undefined,
+    icmp:
+      protocol === 1 || protocol === 58
+        ? set({ type: flows.icmpType[row]!, code: flows.icmpCode[row]! })
+        : undefined,
     tunnel: outer === undefined ? undefined : set({ ...outer }),
     observations,
     initiatorInferred: (flags & FlowFlag.INITIATOR_INFERRED) !== 0,
@@ -108,14 +124,19 @@ function message(named: NamedBatch, row: number, sequence: number, labels: boole
 
 describe('FlowEncoder', () => {
   it.each([false, true])('writes what protobufjs writes, byte for byte (labels: %s)', (labels) => {
-    const encoder = new FlowEncoder({ ...OPTIONS, labels })
+    const encoder = new FlowEncoder(OPTIONS)
     const random = new Random(7)
     let sequence = 1
     for (let round = 0; round < 40; round++) {
       const named = randomBatch(random, random.pick([0, 1, 2, 100]))
-      const encoded = encoder.encode(named, sequence)
-      expect(encoded.count).toBe(named.flows.count)
-      expect(encoded.firstSequence).toBe(sequence)
+      const plain = encoder.encode(named, sequence).batch
+      expect(plain.count).toBe(named.flows.count)
+      expect(plain.lastSequence).toBe(sequence + named.flows.count - 1)
+      const every = Array.from({ length: plain.count }, (_, row) => row)
+      const { source, destination } = named
+      const encoded = labels
+        ? pickRecords({ ...plain, firstSequence: sequence, source, destination }, every, true)
+        : plain
       const flows: FlowMessage[] = []
       for (let row = 0; row < named.flows.count; row++) {
         flows.push(message(named, row, sequence + row, labels))
@@ -135,7 +156,7 @@ describe('FlowEncoder', () => {
   it('keeps bytes apart from later batches', () => {
     const encoder = new FlowEncoder(OPTIONS)
     const random = new Random(1)
-    const first = encoder.encode(randomBatch(random, 50), 1)
+    const first = encoder.encode(randomBatch(random, 50), 1).batch
     const before = Buffer.from(first.bytes)
     encoder.encode(randomBatch(random, 80), 51)
     expect(Buffer.compare(before, first.bytes)).toBe(0)
@@ -148,7 +169,7 @@ describe('FlowEncoder', () => {
     named.flows.observationCount[0] = 1
     named.flows.observations[0] = 6
     const name = (): string | null | undefined =>
-      StreamMessage.decode(encoder.encode(named, 1).bytes).flows[0]!.observations![0]!.interface
+      StreamMessage.decode(encoder.encode(named, 1).batch.bytes).flows[0]!.observations![0]!.interface
     expect(name()).toBe('eth0')
     names.set(6, { interface: 'uplink', direction: 1 })
     expect(name()).toBe('uplink')
@@ -161,11 +182,11 @@ describe('FlowEncoder', () => {
     for (let i = 0; i < 20; i++) encoder.encode(named, 1)
     const start = process.hrtime.bigint()
     let bytes = 0
-    for (let i = 0; i < rounds; i++) bytes += encoder.encode(named, 1).bytes.length
+    for (let i = 0; i < rounds; i++) bytes += encoder.encode(named, 1).batch.bytes.length
     const seconds = Number(process.hrtime.bigint() - start) / 1e9
     const rate = (rounds * 1024) / seconds
     console.log(`encode: ${Math.round(rate)} records/s, ${Math.round(bytes / rounds / 1024)} bytes each`)
     expect(rate).toBeGreaterThan(200_000)
-    expect(Flow.decode(encoder.encode(named, 1).bytes.subarray(3)).nodeName).toBe('node-1')
+    expect(Flow.decode(encoder.encode(named, 1).batch.bytes.subarray(3)).nodeName).toBe('node-1')
   })
 })

@@ -1,0 +1,145 @@
+// What waits for one client: batches, oldest first, bounded in bytes and records. When it is full the oldest records go,
+// one by one, and are counted. Sends nothing itself.
+
+import type { LostMessage } from '../protocol/messages.js'
+import { Stage, Unit } from '../protocol/messages.js'
+import type { EncodedBatch } from './encoded-batch.js'
+
+/** Records `start` to `end - 1` of a batch. */
+export interface QueuedRecords {
+  readonly batch: EncodedBatch
+  start: number
+  readonly end: number
+}
+
+export interface QueueLimits {
+  readonly bytes: number
+  readonly records: number
+}
+
+/** Most kinds of losses that wait to be told; beyond that the nodes' names are given up, not the counts. */
+const MAX_LOSSES = 1024
+
+export class ClientQueue {
+  readonly #limits: QueueLimits
+  readonly #entries: QueuedRecords[] = []
+  #head = 0
+  readonly #losses = new Map<string, LostMessage>()
+  readonly #nodeName: string
+  #bytes = 0
+  #records = 0
+  /** Records that were thrown away, ever. */
+  dropped = 0
+
+  constructor(limits: QueueLimits, nodeName: string) {
+    this.#limits = limits
+    this.#nodeName = nodeName
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  get records(): number {
+    return this.#records
+  }
+
+  get empty(): boolean {
+    return this.#records === 0 && this.#losses.size === 0
+  }
+
+  push(batch: EncodedBatch): void {
+    if (batch.count === 0) return
+    this.#entries.push({ batch, start: 0, end: batch.count })
+    this.#bytes += batch.bytes.length
+    this.#records += batch.count
+    while (this.#bytes > this.#limits.bytes || this.#records > this.#limits.records) this.#dropOldest()
+  }
+
+  /** The oldest records, at most `bytes` of them but at least one; undefined when there are none. */
+  shift(bytes: number): QueuedRecords | undefined {
+    const entry = this.#entries[this.#head]
+    if (entry === undefined) return undefined
+    const { offsets } = entry.batch
+    let end = entry.end
+    if (offsets[end]! - offsets[entry.start]! > bytes) {
+      end = entry.start + 1
+      while (end < entry.end && offsets[end + 1]! - offsets[entry.start]! <= bytes) end++
+    }
+    const taken = { batch: entry.batch, start: entry.start, end }
+    this.#advance(entry, end)
+    return taken
+  }
+
+  /** Adds a loss to those that wait to be told. Equal stages of one node become one, with their counts added up. */
+  addLoss(loss: LostMessage): void {
+    const full = this.#losses.size >= MAX_LOSSES && !this.#losses.has(keyOf(loss))
+    const entry = full ? { ...loss, nodeName: null } : { ...loss }
+    const known = this.#losses.get(keyOf(entry))
+    if (known === undefined) this.#losses.set(keyOf(entry), entry)
+    else {
+      known.count = (known.count ?? 0) + (loss.count ?? 0)
+      known.sinceUs = Math.min(known.sinceUs ?? 0, loss.sinceUs ?? 0)
+      known.untilUs = Math.max(known.untilUs ?? 0, loss.untilUs ?? 0)
+    }
+  }
+
+  /** Counts records of this client that were lost before they came here. */
+  addDropped(count: number, sinceUs: number, untilUs: number): void {
+    this.dropped += count
+    this.addLoss({
+      nodeName: this.#nodeName,
+      stage: Stage.STAGE_CLIENT,
+      unit: Unit.UNIT_RECORDS,
+      count,
+      sinceUs,
+      untilUs,
+    })
+  }
+
+  /** Takes the losses to tell; they lie before everything that still waits. */
+  takeLosses(): LostMessage[] {
+    const losses = [...this.#losses.values()]
+    this.#losses.clear()
+    return losses
+  }
+
+  #dropOldest(): void {
+    const entry = this.#entries[this.#head]!
+    const { offsets, timeUs } = entry.batch
+    const bytes = this.#bytes - this.#limits.bytes
+    const records = this.#records - this.#limits.records
+    let end = entry.start
+    while (end < entry.end && (offsets[end]! - offsets[entry.start]! < bytes || end - entry.start < records))
+      end++
+    let since = timeUs[entry.start]!
+    let until = since
+    for (let row = entry.start; row < end; row++) {
+      since = Math.min(since, timeUs[row]!)
+      until = Math.max(until, timeUs[row]!)
+    }
+    this.addDropped(end - entry.start, since, until)
+    this.#advance(entry, end)
+  }
+
+  #advance(entry: QueuedRecords, end: number): void {
+    const { offsets } = entry.batch
+    this.#bytes -= offsets[end]! - offsets[entry.start]!
+    this.#records -= end - entry.start
+    entry.start = end
+    if (end < entry.end) return
+    this.#head++
+    // Move the rest down once half of the array is behind the head.
+    if (this.#head > 32 && this.#head * 2 > this.#entries.length) {
+      this.#entries.splice(0, this.#head)
+      this.#head = 0
+    } else if (this.#head === this.#entries.length) {
+      this.#entries.length = 0
+      this.#head = 0
+    }
+  }
+}
+
+function keyOf({ nodeName, stage, unit }: LostMessage): string {
+  return `${stage} ${unit} ${nodeName ?? ''}`
+}

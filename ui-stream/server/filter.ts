@@ -1,0 +1,120 @@
+// Filters compiled once per subscription and evaluated on columns (docs/contract.md: the same filter repeated is or'ed,
+// different filters are and'ed, everything negated is or'ed and then excluded). Selects rows; copies and sends nothing.
+
+import { FlowFlag } from '../../agent/capture/flow-batch.js'
+import { ExitCode, VethflowError } from '../../agent/errors.js'
+import { type Filter, type FilterEnd, type FilterValue, parseFilters } from '../protocol/filters.js'
+import { ErrorCode } from '../protocol/names.js'
+import type { Subscription } from '../protocol/subscription.js'
+import { directionPredicate } from './filter/direction.js'
+import { dnsPredicate } from './filter/dns.js'
+import { dropReasonPredicate } from './filter/drop-reason.js'
+import { eventPredicate } from './filter/event.js'
+import { interfacePredicate } from './filter/interface.js'
+import { ipPredicate } from './filter/ip.js'
+import { labelPredicate } from './filter/label.js'
+import { namespacePredicate } from './filter/namespace.js'
+import { nodePredicate } from './filter/node.js'
+import { podPredicate } from './filter/pod.js'
+import { portPredicate } from './filter/port.js'
+import { anyOf, type Predicate } from './filter/predicate.js'
+import { protocolPredicate } from './filter/protocol.js'
+import { servicePredicate } from './filter/service.js'
+import { tcpFlagsPredicate } from './filter/tcp-flags.js'
+import { verdictPredicate } from './filter/verdict.js'
+import { workloadPredicate } from './filter/workload.js'
+import type { FlowRows } from './flow-rows.js'
+
+/** What a subscription lets through. */
+export class FlowFilter {
+  readonly #required: readonly Predicate[]
+  readonly #excluded: Predicate | undefined
+  readonly #own: boolean
+  readonly #sinceUs: number
+  readonly #untilUs: number
+
+  private constructor(filters: readonly Filter[], subscription: Subscription) {
+    const groups = new Map<string, Predicate[]>()
+    const excluded: Predicate[] = []
+    for (const filter of filters) {
+      const predicates = filter.values.map((value) => predicateOf(value, filter.end))
+      if (filter.negate) excluded.push(...predicates)
+      else groups.set(filter.name, [...(groups.get(filter.name) ?? []), ...predicates])
+    }
+    this.#required = [...groups.values()].map(anyOf)
+    this.#excluded = excluded.length === 0 ? undefined : anyOf(excluded)
+    this.#own = subscription.own ?? false
+    this.#sinceUs = subscription.sinceUs ?? Number.NEGATIVE_INFINITY
+    this.#untilUs = subscription.untilUs ?? Number.POSITIVE_INFINITY
+  }
+
+  /** Throws a VethflowError whose code and message are an error frame's: BAD_FILTER, FILTER_UNSUPPORTED. */
+  static compile(subscription: Subscription): FlowFilter {
+    if (subscription.expression !== undefined && subscription.expression !== '') {
+      throw new VethflowError(
+        ErrorCode.FILTER_UNSUPPORTED,
+        'filter: expressions are not supported by this server',
+        {
+          exitCode: ExitCode.USAGE,
+          hint: 'Use the named filters instead',
+        },
+      )
+    }
+    return new FlowFilter(parseFilters(subscription.filters), subscription)
+  }
+
+  /** True when the row passes. */
+  passes(rows: FlowRows, row: number): boolean {
+    const { columns } = rows
+    if (!this.#own && (columns.flags[row]! & FlowFlag.OWN) !== 0) return false
+    const time = columns.timeUs[row]!
+    if (time < this.#sinceUs || time > this.#untilUs) return false
+    for (const predicate of this.#required) if (!predicate(rows, row)) return false
+    return this.#excluded === undefined || !this.#excluded(rows, row)
+  }
+
+  /** The rows from `from` (included) to `to` (not) that pass, ascending; 'all' when every one does. */
+  select(rows: FlowRows, from = 0, to = rows.count): Uint32Array | 'all' {
+    const selected = new Uint32Array(to - from)
+    let count = 0
+    for (let row = from; row < to; row++) if (this.passes(rows, row)) selected[count++] = row
+    return count === to - from ? 'all' : selected.subarray(0, count)
+  }
+}
+
+function predicateOf(value: FilterValue, end: FilterEnd): Predicate {
+  switch (value.kind) {
+    case 'pod':
+      return podPredicate(value, end)
+    case 'namespace':
+      return namespacePredicate(value, end)
+    case 'workload':
+      return workloadPredicate(value, end)
+    case 'service':
+      return servicePredicate(value)
+    case 'node':
+      return nodePredicate(value, end)
+    case 'label':
+      return labelPredicate(value, end)
+    case 'ip':
+      return ipPredicate(value, end)
+    case 'port':
+      return portPredicate(value, end)
+    case 'dns':
+      return dnsPredicate(value, end)
+    case 'protocol':
+      return protocolPredicate(value)
+    case 'verdict':
+      return verdictPredicate(value)
+    case 'drop-reason':
+      return dropReasonPredicate(value)
+    case 'tcp-flags':
+      return tcpFlagsPredicate(value)
+    case 'direction':
+      return directionPredicate(value)
+    case 'interface':
+      return interfacePredicate(value)
+    case 'event':
+      return eventPredicate(value)
+  }
+}

@@ -1,0 +1,9 @@
+// `event=NAME`.
+
+import type { FilterValue } from '../../protocol/filters.js'
+import type { Predicate } from './predicate.js'
+
+export function eventPredicate(value: FilterValue & { kind: 'event' }): Predicate {
+  const { event } = value
+  return (rows, row) => rows.columns.event[row] === event
+}

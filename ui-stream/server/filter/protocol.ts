@@ -1,0 +1,9 @@
+// `protocol=NAME|NUMBER`.
+
+import type { FilterValue } from '../../protocol/filters.js'
+import type { Predicate } from './predicate.js'
+
+export function protocolPredicate(value: FilterValue & { kind: 'protocol' }): Predicate {
+  const { protocol } = value
+  return (rows, row) => rows.columns.protocol[row] === protocol
+}

@@ -1,0 +1,88 @@
+// Frames of both subprotocols from records that are already encoded.
+
+import { formatCursor } from '../protocol/cursor.js'
+import { flowToJson, lostToJson } from '../protocol/json.js'
+import {
+  type FlowMessage,
+  type LostMessage,
+  type StatusMessage,
+  StreamMessage,
+  type StreamMessageMessage,
+} from '../protocol/messages.js'
+import { statusToJson } from '../protocol/status-json.js'
+import type { QueuedRecords } from './client-queue.js'
+import type { EncodedBatch } from './encoded-batch.js'
+
+/** What one client is sent, ready for the socket. */
+export type Frame = Uint8Array | string
+
+/** Writes frames of one subprotocol. */
+export interface FrameWriter {
+  /** Frames that say the losses, then the records. */
+  flows(records: QueuedRecords | undefined, losses: readonly LostMessage[]): Frame[]
+  status(status: readonly StatusMessage[]): Frame[]
+  error(code: string, message: string): Frame
+}
+
+/** Sequence of a record: the last varint field of its bytes, known without decoding where a batch is whole. */
+function lastSequence({ batch, end }: QueuedRecords): number {
+  if (end === batch.count) return batch.lastSequence
+  return decodeRecord(batch, end - 1).sequence ?? 0
+}
+
+function decodeRecord(batch: EncodedBatch, row: number): FlowMessage {
+  const record = batch.bytes.subarray(batch.offsets[row]!, batch.offsets[row + 1]!)
+  return StreamMessage.decode(record).flows[0] ?? {}
+}
+
+/** vethflow.v1.protobuf. A whole batch without losses becomes one frame that all clients share. */
+export function protobufFrames(agentId: string): FrameWriter {
+  const frame = (records: QueuedRecords | undefined, losses: readonly LostMessage[]): Uint8Array => {
+    const rest: StreamMessageMessage = { ...(losses.length > 0 && { lost: [...losses] }) }
+    if (records === undefined) return StreamMessage.encode(rest).finish()
+    const { batch, start, end } = records
+    const tail = StreamMessage.encode({
+      ...rest,
+      cursor: formatCursor(agentId, lastSequence(records)),
+    }).finish()
+    const flows = batch.bytes.subarray(batch.offsets[start]!, batch.offsets[end]!)
+    const bytes = new Uint8Array(flows.length + tail.length)
+    bytes.set(flows)
+    bytes.set(tail, flows.length)
+    return bytes
+  }
+  return {
+    flows(records, losses) {
+      if (records === undefined && losses.length === 0) return []
+      const whole = records !== undefined && records.start === 0 && records.end === records.batch.count
+      if (!whole || losses.length > 0) return [frame(records, losses)]
+      records.batch.shared.frame ??= frame(records, losses)
+      return [records.batch.shared.frame]
+    },
+    status: (status) => [StreamMessage.encode({ status: [...status] }).finish()],
+    error: (code, message) => StreamMessage.encode({ errors: [{ code, message }] }).finish(),
+  }
+}
+
+/** vethflow.v1.json: one object a frame. A record's text is made once for all clients that take the whole batch. */
+export function jsonFrames(agentId: string): FrameWriter {
+  return {
+    flows(records, losses) {
+      const frames: string[] = losses.map((lost) => JSON.stringify({ lost: lostToJson(lost) }))
+      if (records === undefined) return frames
+      const { batch, start, end } = records
+      batch.shared.json ??= []
+      for (let row = start; row < end; row++) {
+        batch.shared.json[row] ??= recordText(decodeRecord(batch, row), agentId)
+        frames.push(batch.shared.json[row]!)
+      }
+      return frames
+    },
+    status: (status) => status.map((one) => JSON.stringify({ status: statusToJson(one) })),
+    error: (code, message) => JSON.stringify({ error: { code, message } }),
+  }
+}
+
+function recordText(flow: FlowMessage, agentId: string): string {
+  return JSON.stringify({ flow: flowToJson(flow), cursor: formatCursor(agentId, flow.sequence ?? 0) })
+}

@@ -1,0 +1,299 @@
+// The stream's server: one HTTP listener, the history, and a session for each client. Publishing encodes once, keeps the
+// batch in history and hands it to every session. Knows nothing of where flows come from.
+
+import { createServer, type IncomingMessage, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { Registry } from 'prom-client'
+import { WebSocketServer } from 'ws'
+import { VethflowError } from '../../agent/errors.js'
+import type { NamedBatch } from '../../agent/identity/names.js'
+import { type FlowMessage, type LostMessage, Stage, type StatusMessage, Unit } from '../protocol/messages.js'
+import { CloseCode, ErrorCode, MAX_CLIENT_FRAME_BYTES, PING_INTERVAL_MS } from '../protocol/names.js'
+import { parseQuery } from '../protocol/subscription.js'
+import { ClientSession } from './client-session.js'
+import { type EncodedRows, FlowEncoder } from './encode.js'
+import { FlowImporter } from './from-proto.js'
+import { History } from './history.js'
+import type { HookInterface } from './hook-bytes.js'
+import { type Authorize, answer } from './http-pages.js'
+import { checkExposure, type ListenAddress, parseListen } from './listen-address.js'
+import { StreamMetrics } from './metrics.js'
+import { checkUpgrade, chooseSubprotocol, refuseUpgrade } from './upgrade.js'
+
+/** The part of a logger that the server uses. */
+export interface StreamLog {
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  debug(fields: object, message: string): void
+}
+
+export interface StreamServerOptions {
+  /** `ADDR:PORT`; port 0 takes a free one. */
+  readonly listen: string
+  readonly nodeName: string
+  /** Changes with each start; names this run in cursors. No spaces and no colon. */
+  readonly agentId: string
+  readonly version: string
+  /** 64 MiB unless given; 0 keeps none. */
+  readonly historyBytes?: number
+  /** Allows listening where other machines can reach it without TLS and token. */
+  readonly insecure?: boolean
+  /** One agent's state, or on a gateway those of all agents. Asked for at every request. */
+  readonly status: () => StatusMessage | readonly StatusMessage[]
+  readonly ready: () => boolean
+  readonly hookInterface: HookInterface
+  readonly log: StreamLog
+  /** Who may read; everybody unless given. Not asked for /healthz and /readyz. */
+  readonly authorize?: Authorize
+  /** 256 unless given. */
+  readonly maxClients?: number
+  /** What may wait for one client: 8 MiB and 65,536 records unless given. */
+  readonly clientQueueBytes?: number
+  readonly clientQueueRecords?: number
+  /** 30 s unless given. */
+  readonly pingIntervalMs?: number
+}
+
+const HISTORY_BYTES = 64 * 1024 * 1024
+const CLIENTS = 256
+const QUEUE_BYTES = 8 * 1024 * 1024
+const QUEUE_RECORDS = 65_536
+/** How long a closing server waits for clients to take what is theirs, and then for their close frames. */
+const FLUSH_MS = 2000
+const CLOSE_MS = 1000
+
+export class StreamServer {
+  readonly #options: StreamServerOptions
+  readonly #encoder: FlowEncoder
+  readonly #importer = new FlowImporter()
+  readonly #history: History
+  readonly #metrics: StreamMetrics
+  readonly #sessions = new Set<ClientSession>()
+  readonly #http: Server
+  readonly #webSockets: WebSocketServer
+  readonly #heartbeat: NodeJS.Timeout
+  #closing: Promise<void> | undefined
+  #onEmpty: (() => void) | undefined
+
+  private constructor(options: StreamServerOptions) {
+    this.#options = options
+    this.#encoder = new FlowEncoder(options)
+    this.#history = new History(options.historyBytes ?? HISTORY_BYTES, (chunk) => {
+      for (const session of this.#sessions) session.evicted(chunk)
+    })
+    this.#metrics = new StreamMetrics({
+      clients: () => this.#sessions.size,
+      historyBytes: () => this.#history.bytes,
+      historyRecords: () => this.#history.records,
+    })
+    this.#webSockets = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      maxPayload: MAX_CLIENT_FRAME_BYTES,
+      maxFragments: 64,
+      maxBufferedChunks: 1024,
+      handleProtocols: (offered) => chooseSubprotocol([...offered].join(',')) ?? false,
+    })
+    const pages = {
+      status: () => this.#status(),
+      single: () => !Array.isArray(options.status()),
+      ready: options.ready,
+      metrics: this.#metrics,
+      authorize: options.authorize ?? (() => undefined),
+    }
+    this.#http = createServer({ headersTimeout: 10_000, requestTimeout: 30_000 }, (request, response) => {
+      void answer(request, response, pages)
+    })
+    this.#http.maxConnections = this.#maxClients + 64
+    this.#http.on('upgrade', (request, socket, head) => void this.#upgrade(request, socket, head))
+    this.#heartbeat = setInterval(() => this.#ping(), options.pingIntervalMs ?? PING_INTERVAL_MS).unref()
+  }
+
+  /**
+   * Starts to listen. The caller closes the server.
+   * Throws a VethflowError: USAGE for a malformed address, INSECURE_LISTEN, LISTEN_FAILED.
+   */
+  static async open(options: StreamServerOptions): Promise<StreamServer> {
+    const address = parseListen(options.listen)
+    checkExposure(address, options.insecure ?? false)
+    const server = new StreamServer(options)
+    try {
+      await server.#listen(address)
+    } catch (error) {
+      clearInterval(server.#heartbeat)
+      throw new VethflowError('LISTEN_FAILED', `Cannot listen on ${options.listen}`, {
+        cause: error,
+        hint: 'Choose another address or port with --listen',
+      })
+    }
+    options.log.info({ address: server.address }, 'stream listens')
+    return server
+  }
+
+  /** Where it listens, as `ADDR:PORT` with the real port. */
+  get address(): string {
+    const { address, port, family } = this.#http.address() as AddressInfo
+    return family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`
+  }
+
+  /** How many clients are connected. */
+  get clients(): number {
+    return this.#sessions.size
+  }
+
+  /** Bytes that history takes now. */
+  get historyBytes(): number {
+    return this.#history.bytes
+  }
+
+  /** What /metrics shows; other stages may register theirs. */
+  get registry(): Registry {
+    return this.#metrics.registry
+  }
+
+  /** Sends a batch of this node to everybody whom it concerns. Keeps nothing of `named` itself. */
+  publish(named: NamedBatch): void {
+    if (named.flows.count > 0) this.#publish(this.#encoder.encode(named, this.#history.nextSequence))
+  }
+
+  /** The same for flows that other servers sent (a gateway). Labels have to be in them for label filters to work. */
+  publishFlows(flows: readonly FlowMessage[]): void {
+    if (flows.length > 0) this.#publish(this.#importer.encode(flows, this.#history.nextSequence))
+  }
+
+  /** Tells everybody of losses before the stream. */
+  publishLost(losses: readonly LostMessage[]): void {
+    for (const { stage, unit, count } of losses) {
+      const labels = {
+        stage: (Stage[stage ?? 0] ?? String(stage)).replace(/^STAGE_/, ''),
+        unit: (Unit[unit ?? 0] ?? String(unit)).replace(/^UNIT_/, ''),
+      }
+      this.#metrics.lost.inc(labels, count ?? 0)
+    }
+    for (const session of this.#sessions) session.lost(losses)
+  }
+
+  /** Sends clients what waits for them, closes their streams (1001) and the listener. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  get #maxClients(): number {
+    return this.#options.maxClients ?? CLIENTS
+  }
+
+  #publish({ batch, rows }: EncodedRows): void {
+    const first = this.#history.nextSequence
+    this.#metrics.published.inc(batch.count)
+    this.#history.push(batch, rows)
+    for (const session of this.#sessions) session.publish(batch, rows, first)
+  }
+
+  /** States as they go out. What only the server knows is filled in for the agent that it belongs to. */
+  #status(): readonly StatusMessage[] {
+    const status = this.#options.status()
+    if (isList(status)) return status
+    return [{ ...status, clients: this.#sessions.size, historyBytes: this.#history.bytes }]
+  }
+
+  #listen({ host, port }: ListenAddress): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#http.once('error', reject)
+      this.#http.listen({ host, port }, () => {
+        this.#http.off('error', reject)
+        this.#http.on('error', (error) => this.#options.log.warn({ err: error }, 'stream listener'))
+        resolve()
+      })
+    })
+  }
+
+  async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    const ignore = (): void => {
+      socket.destroy()
+    }
+    socket.on('error', ignore)
+    const [path = '/', ...rest] = (request.url ?? '/').split('?')
+    let refusal =
+      this.#closing === undefined ? checkUpgrade(request, path) : { status: 503, message: 'Shutting down' }
+    try {
+      refusal ??= await this.#options.authorize?.(request)
+    } catch (error) {
+      this.#options.log.warn({ err: error }, 'authorization failed')
+      refusal = { status: 500, message: 'Authorization failed' }
+    }
+    if (refusal !== undefined) {
+      this.#metrics.rejected.inc({ reason: String(refusal.status) })
+      return refuseUpgrade(socket, refusal)
+    }
+    socket.off('error', ignore)
+    this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
+      const subprotocol = chooseSubprotocol(request.headers['sec-websocket-protocol'])!
+      const session = new ClientSession(webSocket, subprotocol, {
+        agentId: this.#options.agentId,
+        nodeName: this.#options.nodeName,
+        history: this.#history,
+        metrics: this.#metrics,
+        limits: {
+          bytes: this.#options.clientQueueBytes ?? QUEUE_BYTES,
+          records: this.#options.clientQueueRecords ?? QUEUE_RECORDS,
+        },
+        status: () => this.#status(),
+      })
+      webSocket.on('error', (error) => this.#options.log.debug({ err: error }, 'stream client'))
+      if (this.#sessions.size >= this.#maxClients) {
+        this.#metrics.rejected.inc({ reason: 'clients' })
+        const message = `There are ${this.#maxClients} clients already; try again later`
+        return session.refuse(new VethflowError(ErrorCode.TOO_MANY_CLIENTS, message), CloseCode.TRY_LATER)
+      }
+      this.#sessions.add(session)
+      webSocket.on('close', () => {
+        session.ended()
+        this.#sessions.delete(session)
+        if (this.#sessions.size === 0) this.#onEmpty?.()
+      })
+      const query = new URLSearchParams(rest.join('?'))
+      session.start(
+        () => parseQuery(query, Date.now()),
+        ['true', '', '1'].includes(query.get('wait') ?? 'false'),
+      )
+    })
+  }
+
+  #ping(): void {
+    for (const session of this.#sessions) {
+      if (session.alive) session.ping()
+      else session.terminate()
+    }
+  }
+
+  async #close(): Promise<void> {
+    clearInterval(this.#heartbeat)
+    const closed = new Promise<void>((resolve) => this.#http.close(() => resolve()))
+    this.#http.closeIdleConnections()
+    for (const session of this.#sessions) session.close(CloseCode.GOING_AWAY)
+    await this.#empty(FLUSH_MS)
+    for (const session of this.#sessions) session.terminate()
+    await this.#empty(CLOSE_MS)
+    this.#http.closeAllConnections()
+    await closed
+  }
+
+  /** Resolves when the last session has ended or the time is over. */
+  #empty(ms: number): Promise<void> {
+    if (this.#sessions.size === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms)
+      this.#onEmpty = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+}
+
+function isList(status: StatusMessage | readonly StatusMessage[]): status is readonly StatusMessage[] {
+  return Array.isArray(status)
+}

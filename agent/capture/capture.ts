@@ -1,11 +1,11 @@
 // Capture as one thing: reads the ring at every tick and drains the maps once a second, follows connections, and hands on
 // batches of flow records. The stage between agent/kernel, which knows bytes, and agent/identity, which knows names.
 
-import type { DrainSource } from './source.js'
 import { Clock, type ClockSource } from './clock.js'
 import { Emitter } from './emit.js'
 import type { FlowBatch } from './flow-batch.js'
 import { RingEvents } from './ring-events.js'
+import type { DrainSource } from './source.js'
 import { Tracker } from './tracker.js'
 
 /** Something that was lost, as a count since the last one told. Units and stages are those of the contract. */

@@ -96,7 +96,8 @@ export class Emitter {
     batch.event[row] = event
     batch.timeUs[row] = clock.wall
     batch.startUs[row] = connections.startUs[c]!
-    batch.endUs[row] = connections.startUs[c]! + Math.round(Math.max(0, connections.lastBoot[c]! - connections.startBoot[c]!))
+    batch.endUs[row] =
+      connections.startUs[c]! + Math.round(Math.max(0, connections.lastBoot[c]! - connections.startBoot[c]!))
     batch.ipVersion[row] = views.family(root)
     batch.protocol[row] = protocol
 

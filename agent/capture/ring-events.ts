@@ -3,15 +3,15 @@
 
 import {
   event as E,
+  HOOK_EGRESS,
   event_kind as Kind,
+  mark,
   event_tunnel as T,
   event_view as V,
-  HOOK_EGRESS,
-  mark,
 } from '../kernel/layout.gen.js'
 import { ConnectionState } from './connections.js'
-import type { Tracker } from './tracker.js'
 import { SYN } from './tcp.js'
+import type { Tracker } from './tracker.js'
 import { u64, ViewFlag, W } from './views.js'
 
 const PROTOCOL_TCP = 6
@@ -102,7 +102,15 @@ export class RingEvents {
     return tracker.views.protocol(view) === PROTOCOL_TCP && (flags & SYN) === 0
   }
 
-  #count(view: number, dir: number, time: number, words: Uint32Array, at: number, hook: number, flags: number): void {
+  #count(
+    view: number,
+    dir: number,
+    time: number,
+    words: Uint32Array,
+    at: number,
+    hook: number,
+    flags: number,
+  ): void {
     const { views } = this.#tracker
     const cell = view * 2 + dir
     views.packets[cell]! += words[at + E.packets / 4]! & 0xffff

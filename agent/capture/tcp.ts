@@ -11,8 +11,7 @@ export const ACK = 16
 export function tcpState(forward: number, reverse: number): number {
   if (((forward | reverse) & RST) !== 0 || (forward & reverse & FIN) !== 0) return TcpState.CLOSED
   if (((forward | reverse) & FIN) !== 0) return TcpState.CLOSING
-  if ((reverse & SYN) !== 0)
-    return (forward & ACK) !== 0 ? TcpState.ESTABLISHED : TcpState.SYN_RECEIVED
+  if ((reverse & SYN) !== 0) return (forward & ACK) !== 0 ? TcpState.ESTABLISHED : TcpState.SYN_RECEIVED
   if ((forward & SYN) !== 0 && (forward & ACK) === 0 && (reverse & ACK) === 0) return TcpState.SYN_SENT
   return TcpState.ESTABLISHED
 }

@@ -4,12 +4,12 @@
 import { mark } from '../kernel/layout.gen.js'
 import type { Clock } from './clock.js'
 import { ConnectionState, Connections, MAX_VIEWS } from './connections.js'
-import { type Emitter, directionTotals } from './emit.js'
+import { directionTotals, type Emitter } from './emit.js'
 import { EndReason, FlowEvent, type TunnelInfo, Verdict } from './flow-batch.js'
 import { inferForward } from './initiator.js'
 import { detachView, type JoinContext, link, orient } from './join.js'
-import { FIN, RST, SYN, refused } from './tcp.js'
-import { LINGER, idleTimeout } from './timeouts.js'
+import { FIN, RST, refused, SYN } from './tcp.js'
+import { idleTimeout, LINGER } from './timeouts.js'
 import { ViewFlag, Views, W } from './views.js'
 
 const PROTOCOL_TCP = 6
@@ -244,7 +244,10 @@ export class Tracker implements JoinContext {
       if ((views.flags[view]! & ViewFlag.ORIENTED) === 0 || views.forward[view] !== forward)
         orient(this, view, forward)
     }
-    if ((marks & PEER_MARKS) !== 0 && (connections.alias[c]! < 0 || connections.root[c]! < 0 || !this.#linked(c, view)))
+    if (
+      (marks & PEER_MARKS) !== 0 &&
+      (connections.alias[c]! < 0 || connections.root[c]! < 0 || !this.#linked(c, view))
+    )
       c = link(this, view, marks, peer, at)
     const last = Math.max(views.last[view * 2]!, views.last[view * 2 + 1]!)
     if (last > connections.lastBoot[c]!) connections.lastBoot[c] = last
@@ -323,10 +326,7 @@ export class Tracker implements JoinContext {
     for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
       const view = connections.views[i]!
       if (view < 0) break
-      if (
-        (views.flags[view]! & ViewFlag.IN_KERNEL) !== 0 &&
-        (views.marks[view]! & mark.MARK_TOLD_END) === 0
-      )
+      if ((views.flags[view]! & ViewFlag.IN_KERNEL) !== 0 && (views.marks[view]! & mark.MARK_TOLD_END) === 0)
         return false
     }
     return true
@@ -419,7 +419,12 @@ export class Tracker implements JoinContext {
     const silent = now - connections.lastBoot[c]!
     if (silent < timeout) {
       const waiting = connections.verdict[c] === Verdict.UNSPECIFIED && views.protocol(root) === PROTOCOL_TCP
-      if (waiting && (flags & SYN) !== 0 && reverse === 0 && now - connections.startBoot[c]! > UNANSWERED_US) {
+      if (
+        waiting &&
+        (flags & SYN) !== 0 &&
+        reverse === 0 &&
+        now - connections.startBoot[c]! > UNANSWERED_US
+      ) {
         connections.verdict[c] = Verdict.UNANSWERED
         this.#emitter.emit(this, c, FlowEvent.UPDATED)
       }
@@ -560,7 +565,10 @@ export class Tracker implements JoinContext {
   /** Ends everything that is open, with CLOSED (AGENT_STOPPED). */
   stop(): void {
     for (let c = 0; c < this.connections.highWater; c++)
-      if (this.connections.is(c, ConnectionState.IN_USE) && !this.connections.is(c, ConnectionState.CLOSED_SENT))
+      if (
+        this.connections.is(c, ConnectionState.IN_USE) &&
+        !this.connections.is(c, ConnectionState.CLOSED_SENT)
+      )
         this.#close(c, EndReason.AGENT_STOPPED)
   }
 

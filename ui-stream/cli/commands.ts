@@ -65,7 +65,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   gateway: {
     summary: 'Serves the flows of many agents as one stream',
     async help() {
-      const { gatewayFlags } = await import('../gateway/config.js')
+      const { gatewayFlags } = await import('./gateway-config.js')
       return {
         usage: 'vethflow gateway --agent URL [--agent URL...] [flags]',
         table: gatewayFlags,
@@ -73,7 +73,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       }
     },
     async run({ argv, env, signal }) {
-      const { parseGatewayConfig } = await import('../gateway/config.js')
+      const { parseGatewayConfig } = await import('./gateway-config.js')
       const config = parseGatewayConfig(argv, env)
       const { runGateway } = await import('../gateway/main.js')
       return await runGateway(config, signal)

@@ -3,16 +3,24 @@
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 
-import { formatListen } from '../../agent/flag-values.js'
+import { formatListen, type ListenAddress } from '../../agent/flag-values.js'
 import { version } from '../../agent/version.js'
 import { type FlowMessage, type LostMessage, Stage, Unit } from '../protocol/messages.js'
 import { type StreamLog, StreamServer } from '../server/server.js'
-import type { GatewayConfig } from './config.js'
 import { Runs } from './runs.js'
 import { Upstream } from './upstream.js'
 
 /** After this long a gateway is ready with the agents that it has. */
 const READY_AFTER_MS = 30_000
+
+/** What a gateway reads and where it serves. */
+export interface GatewayConfig {
+  /** URLs of the agents, each once. */
+  readonly agents: readonly string[]
+  readonly listen: ListenAddress
+  readonly historyBytes: number
+  readonly insecure: boolean
+}
 
 /** A running gateway. Whoever opened it closes it. */
 export class Gateway {

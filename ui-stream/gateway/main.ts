@@ -2,8 +2,7 @@
 
 import { pino } from 'pino'
 
-import type { GatewayConfig } from './config.js'
-import { Gateway } from './gateway.js'
+import { Gateway, type GatewayConfig } from './gateway.js'
 
 /** Runs a gateway until `signal` says so. Resolves with the exit code. */
 export async function runGateway(config: GatewayConfig, signal: AbortSignal): Promise<number> {

@@ -5,11 +5,11 @@ import { readFileSync } from 'node:fs'
 import { usageError } from '../../agent/errors.js'
 import { oneOf, plainText, wholeNumber } from '../../agent/flag-values.js'
 import { flagError, parseFlags, quote, switchFlag, valueFlag } from '../../agent/flags.js'
-import { collectFilters, filterFlags } from '../cli/filter-flags.js'
 import { DEFAULT_SERVER, serverUrl } from '../client/server-url.js'
 import type { FilterSpec } from '../protocol/filters.js'
 import { MAX_LAST } from '../protocol/subscription.js'
 import { parseMoment } from '../protocol/time.js'
+import { collectFilters, filterFlags } from './filter-flags.js'
 
 export type OutputForm = 'compact' | 'wide' | 'json'
 

@@ -2,21 +2,12 @@
 
 import { configFlag, listenFlags, parseLayers, refuseOpenListen } from '../../agent/config.js'
 import { usageError } from '../../agent/errors.js'
-import type { ListenAddress } from '../../agent/flag-values.js'
 import { type FlagTable, laterFlag, listFlag } from '../../agent/flags.js'
 import { serverUrl } from '../client/server-url.js'
+import type { GatewayConfig } from '../gateway/gateway.js'
 
 /** Agents that one gateway reads from by URL; beyond that a bus is the better way. */
 const MAX_AGENTS = 256
-
-/** What a person asked `vethflow gateway` for, checked. */
-export interface GatewayConfig {
-  /** URLs of the agents, each once. */
-  readonly agents: readonly string[]
-  readonly listen: ListenAddress
-  readonly historyBytes: number
-  readonly insecure: boolean
-}
 
 /** The flag table of `vethflow gateway`. */
 export const gatewayFlags = {

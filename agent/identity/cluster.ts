@@ -1,0 +1,83 @@
+// What is known of the cluster: the stores, fed by kind. No source and no wire format; one object at a time.
+
+import { AddressIndex } from './address-index.js'
+import { EndpointSliceStore } from './endpoint-slices.js'
+import type { Holder } from './holder.js'
+import { NamespaceStore } from './namespaces.js'
+import { NodeStore } from './nodes.js'
+import { PodStore } from './pods.js'
+import { RangeSet } from './ranges.js'
+import { ServiceStore } from './services.js'
+import type { Kind, ObjectSink } from './source.js'
+import { type OwnerKind, WorkloadStore } from './workloads.js'
+
+interface Store {
+  begin(): void
+  upsert(object: unknown): boolean
+  remove(object: unknown): void
+  commit(): void
+  count(): number
+}
+
+export class Cluster implements ObjectSink {
+  /** Objects that could not be kept: no metadata, no name. */
+  malformed = 0
+  readonly addresses = new AddressIndex<Holder>()
+  readonly podRanges = new RangeSet()
+  readonly nodes: NodeStore
+  readonly workloads = new WorkloadStore()
+  readonly pods: PodStore
+  readonly services: ServiceStore
+  readonly endpointSlices: EndpointSliceStore
+  readonly namespaces = new NamespaceStore()
+  readonly #stores: Readonly<Record<Kind, Store>>
+
+  /** `nowUs` gives microseconds since the Unix epoch. */
+  constructor(nodeName: string, nowUs: () => number) {
+    this.nodes = new NodeStore(this.addresses, this.podRanges, nodeName, nowUs)
+    this.pods = new PodStore(this.addresses, this.nodes, this.workloads, nodeName, nowUs)
+    this.services = new ServiceStore(nowUs)
+    this.endpointSlices = new EndpointSliceStore(nowUs)
+    this.#stores = {
+      Pod: this.pods,
+      Service: this.services,
+      EndpointSlice: this.endpointSlices,
+      Node: this.nodes,
+      Namespace: this.namespaces,
+      ReplicaSet: ownerStore(this.workloads, 'ReplicaSet'),
+      Job: ownerStore(this.workloads, 'Job'),
+    }
+  }
+
+  begin(kind: Kind): void {
+    this.#stores[kind].begin()
+  }
+
+  upsert(kind: Kind, object: unknown): boolean {
+    const kept = this.#stores[kind].upsert(object)
+    if (!kept) this.malformed++
+    return kept
+  }
+
+  remove(kind: Kind, object: unknown): void {
+    this.#stores[kind].remove(object)
+  }
+
+  commit(kind: Kind): void {
+    this.#stores[kind].commit()
+  }
+
+  count(kind: Kind): number {
+    return this.#stores[kind].count()
+  }
+}
+
+function ownerStore(workloads: WorkloadStore, kind: OwnerKind): Store {
+  return {
+    begin: () => workloads.begin(kind),
+    upsert: (object) => workloads.upsert(kind, object),
+    remove: (object) => workloads.remove(kind, object),
+    commit: () => workloads.commit(kind),
+    count: () => workloads.count(kind),
+  }
+}

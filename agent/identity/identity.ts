@@ -1,0 +1,163 @@
+// Gives both ends of each record a name, and the service and direction. The hot path of this stage: no strings, no
+// allocation per record; it reads the stores and changes nothing in them.
+
+import { type FlowBatch, FlowFlag } from '../capture/flow-batch.js'
+import { isLoopback, isPrivate } from './address.js'
+import type { Cluster } from './cluster.js'
+import type { Holder } from './holder.js'
+import {
+  Direction,
+  EndpointKind,
+  type Identity,
+  type Name,
+  type NamedBatch,
+  type ResourceState,
+  type ServiceName,
+} from './names.js'
+import type { ObjectSource } from './source.js'
+
+/** Outside the cluster, as far as anybody has said. */
+export const WORLD: Name = Object.freeze({ kind: EndpointKind.WORLD })
+/** Belongs to the cluster, and nobody knows (yet, or any more) to whom. */
+export const UNKNOWN: Name = Object.freeze({ kind: EndpointKind.UNKNOWN })
+
+const LOCAL_FLAGS = FlowFlag.SOURCE_AT_VETH | FlowFlag.DESTINATION_AT_VETH
+
+/** The stage, over whatever feeds `cluster`. `source` is undefined where nothing does. Closing it closes the source. */
+export class ClusterIdentity implements Identity {
+  readonly source: string
+  readonly #cluster: Cluster
+  readonly #feed: ObjectSource | undefined
+  #named: { -readonly [K in keyof NamedBatch]: NamedBatch[K] } | undefined
+
+  constructor(source: string, cluster: Cluster, feed: ObjectSource | undefined) {
+    this.source = source
+    this.#cluster = cluster
+    this.#feed = feed
+  }
+
+  get synced(): boolean {
+    return this.#feed?.synced ?? true
+  }
+
+  resources(): ResourceState[] {
+    return this.#feed?.resources() ?? []
+  }
+
+  /** Addresses of this host's interfaces, as text. Call again when they change; what is left out is given up. */
+  setLocalAddresses(addresses: readonly string[]): void {
+    this.#cluster.nodes.setLocalAddresses(addresses)
+  }
+
+  async close(): Promise<void> {
+    await this.#feed?.close()
+  }
+
+  name(batch: FlowBatch): NamedBatch {
+    const named = this.#columns(batch)
+    const { source, destination, service, direction } = named
+    for (let row = 0; row < batch.count; row++) {
+      const flags = batch.flags[row]!
+      const from = this.#holder(batch, batch.source, row)
+      const to = this.#holder(batch, batch.destination, row)
+      source[row] = from?.describe() ?? this.#stranger(batch.source, row, flags & FlowFlag.SOURCE_AT_VETH)
+      destination[row] =
+        to?.describe() ?? this.#stranger(batch.destination, row, flags & FlowFlag.DESTINATION_AT_VETH)
+      const fromHere = (flags & FlowFlag.SOURCE_AT_VETH) !== 0 || from?.local === true
+      const toHere = (flags & FlowFlag.DESTINATION_AT_VETH) !== 0 || to?.local === true
+      direction[row] = fromHere
+        ? toHere
+          ? Direction.LOCAL
+          : Direction.EGRESS
+        : toHere
+          ? Direction.INGRESS
+          : Direction.TRANSIT
+      service[row] = this.#service(batch, row, to)
+    }
+    return named
+  }
+
+  /**
+   * Who held the address when the record's packets flew: at its last packet, or where nobody did by then (a client that
+   * goes on sending to a pod that is gone) when the connection began.
+   */
+  #holder(batch: FlowBatch, column: Uint32Array, row: number): Holder | undefined {
+    const at = row * 4
+    const w0 = column[at]!
+    const w1 = column[at + 1]!
+    const w2 = column[at + 2]!
+    const w3 = column[at + 3]!
+    const last = batch.endUs[row]!
+    const time = last > 0 ? last : batch.timeUs[row]!
+    const addresses = this.#cluster.addresses
+    const holder = addresses.get(w0, w1, w2, w3, 0, time)
+    if (holder !== undefined) return holder
+    if (isLoopback(w0, w1, w2, w3)) return this.#cluster.nodes.self
+    const start = batch.startUs[row]!
+    return start > 0 && start !== time ? addresses.get(w0, w1, w2, w3, 0, start) : undefined
+  }
+
+  /** The name of an address that nobody holds. */
+  #stranger(column: Uint32Array, row: number, atVeth: number): Name {
+    if ((atVeth & LOCAL_FLAGS) !== 0) return UNKNOWN
+    const at = row * 4
+    const w0 = column[at]!
+    const w1 = column[at + 1]!
+    const w2 = column[at + 2]!
+    const w3 = column[at + 3]!
+    const cluster = this.#cluster
+    if (
+      cluster.podRanges.has(w0, w1, w2, w3) ||
+      cluster.addresses.has(w0, w1, w2, w3, 0) ||
+      cluster.services.hasClusterAddress(w0, w1, w2, w3) ||
+      (!this.synced && isPrivate(w0, w1, w2, w3))
+    )
+      return UNKNOWN
+    return WORLD
+  }
+
+  #service(batch: FlowBatch, row: number, destination: Holder | undefined): ServiceName | undefined {
+    const port = batch.servicePort[row]!
+    if (port === 0) return undefined
+    const at = row * 4
+    const w0 = batch.service[at]!
+    const w1 = batch.service[at + 1]!
+    const w2 = batch.service[at + 2]!
+    const w3 = batch.service[at + 3]!
+    const protocol = batch.protocol[row]!
+    const start = batch.startUs[row]!
+    const time = start > 0 ? start : batch.timeUs[row]!
+    const { services, endpointSlices } = this.#cluster
+    const last = batch.endUs[row]!
+    const addressed =
+      services.byAddress(w0, w1, w2, w3, port, protocol, time) ??
+      (last > time ? services.byAddress(w0, w1, w2, w3, port, protocol, last) : undefined)
+    if (addressed !== undefined) return addressed
+    const onNode = services.byNodePort(port, protocol, time)
+    const translated = (batch.flags[row]! & FlowFlag.DESTINATION_TRANSLATED) !== 0
+    if (onNode !== undefined) {
+      const holder = translated ? this.#holder(batch, batch.service, row) : destination
+      if (holder?.isNode === true) return onNode
+    }
+    if (translated) return undefined
+    const backend = endpointSlices.only(w0, w1, w2, w3, port, protocol, time)
+    if (backend === undefined) return undefined
+    return services.byBackend(backend.namespace, backend.service, backend.portName)
+  }
+
+  #columns(batch: FlowBatch): NamedBatch {
+    const named = this.#named
+    if (named !== undefined && named.direction.length >= batch.capacity) {
+      named.flows = batch
+      return named
+    }
+    this.#named = {
+      flows: batch,
+      source: new Array<Name>(batch.capacity).fill(UNKNOWN),
+      destination: new Array<Name>(batch.capacity).fill(UNKNOWN),
+      service: new Array<ServiceName | undefined>(batch.capacity).fill(undefined),
+      direction: new Uint8Array(batch.capacity),
+    }
+    return this.#named
+  }
+}

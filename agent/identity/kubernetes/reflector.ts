@@ -1,0 +1,332 @@
+// Keeps one resource as the API server has it: a full list, then its changes, and again from the start when the server
+// has forgotten where we were. Never gives up, never storms: each failure waits longer than the one before, and only a
+// stream that lives for a while makes it forget them.
+//
+//   list    by watch-list (sendInitialEvents, Kubernetes 1.34; earlier behind a gate): the objects as ADDED events up to
+//           a bookmark that says so, and then the same stream goes on. Servers without it refuse; then in pages.
+//   watch   from the last resourceVersion. The server ends it every few minutes; bookmarks come about once a minute.
+//           410 Gone, in the stream or as an answer: list again.
+
+import type { IncomingMessage } from 'node:http'
+
+import { describeError, VethflowError } from '../../errors.js'
+import type { ResourceState } from '../names.js'
+import { type Fields, fields, text } from '../object.js'
+import type { IdentityLog, ObjectSink } from '../source.js'
+import { Backoff, pause } from './backoff.js'
+import type { Connection } from './connection.js'
+import { readEvents } from './event-lines.js'
+import { get, readJson, StatusError } from './request.js'
+import { type Resource, ruleOf } from './resources.js'
+
+/** Times in ms; the defaults are for the field. */
+export interface ReflectorTimes {
+  /** Most silence of a request for a page, or of a watch before its first byte. */
+  readonly answer: number
+  /** Most silence of a watch whose server sends bookmarks (about once a minute). */
+  readonly silenceWithBookmarks: number
+  /** The same for one that has not shown any. */
+  readonly silence: number
+  /** The server is asked to end a watch after this, and up to twice as much. */
+  readonly watch: number
+  readonly backoffFirst: number
+  readonly backoffMost: number
+  /** A stream that lived this long makes earlier failures forgotten. */
+  readonly healthy: number
+  /** How often a right that is missing is asked for again, once it has been missing for ten minutes. */
+  readonly forbidden: number
+}
+
+export const FIELD_TIMES: ReflectorTimes = {
+  answer: 30_000,
+  silenceWithBookmarks: 90_000,
+  silence: 300_000,
+  watch: 300_000,
+  backoffFirst: 500,
+  backoffMost: 20_000,
+  healthy: 10_000,
+  forbidden: 300_000,
+}
+
+const PAGE = 500
+/** Pages of one list; 500,000 objects. */
+const MAX_PAGES = 1000
+const FORBIDDEN_FOR_GOOD_MS = 600_000
+const INITIAL_END = 'k8s.io/initial-events-end'
+
+export interface ReflectorOptions {
+  readonly connection: Connection
+  readonly sink: ObjectSink
+  readonly log: IdentityLog
+  readonly times?: ReflectorTimes
+  /** More query parameters, such as a fieldSelector. */
+  readonly query?: Readonly<Record<string, string>>
+  /** Called when the resource has been read for the first time, or turns out to be forbidden. */
+  readonly onSettled?: () => void
+}
+
+/** The server has forgotten the version that we asked from. */
+class Expired extends Error {}
+
+export class Reflector {
+  /** Read once. */
+  synced = false
+  /** A right is missing. */
+  forbidden = false
+  readonly resource: Resource
+  readonly #options: ReflectorOptions
+  readonly #times: ReflectorTimes
+  readonly #closing = new AbortController()
+  readonly #running: Promise<void>
+  #version: string | undefined
+  /** undefined: not tried yet. */
+  #watchList: boolean | undefined
+  #response: IncomingMessage | undefined
+  #heardAt = performance.now()
+  #restarts = 0
+  #lastError: string | undefined
+  #forbiddenSince = 0
+
+  /** Begins at once; the owner calls `close`. */
+  constructor(resource: Resource, options: ReflectorOptions) {
+    this.resource = resource
+    this.#options = options
+    this.#times = options.times ?? FIELD_TIMES
+    this.#running = this.#run()
+  }
+
+  state(): ResourceState {
+    return {
+      name: this.resource.name,
+      synced: this.synced,
+      objects: this.#options.sink.count(this.resource.kind),
+      ageMs: Math.round(performance.now() - this.#heardAt),
+      restarts: this.#restarts,
+      ...(this.#lastError === undefined ? {} : { lastError: this.#lastError }),
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort()
+    this.#response?.destroy()
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#closing
+    const backoff = new Backoff({ firstMs: this.#times.backoffFirst, mostMs: this.#times.backoffMost })
+    while (!signal.aborted) {
+      const began = performance.now()
+      let wait = 0
+      try {
+        await this.#once()
+      } catch (error) {
+        if (signal.aborted) break
+        wait = this.#failed(error)
+      }
+      if (signal.aborted) break
+      this.#restarts++
+      if (performance.now() - began >= this.#times.healthy) backoff.reset()
+      await pause(Math.max(wait, backoff.next()), signal)
+    }
+  }
+
+  /** One list where needed, and one watch; returns when the server has ended it in good order. */
+  async #once(): Promise<void> {
+    if (this.#version === undefined && this.#watchList !== false) {
+      try {
+        await this.#follow(true)
+        return
+      } catch (error) {
+        if (!refusesWatchList(error)) throw error
+        this.#watchList = false
+      }
+    }
+    if (this.#version === undefined) await this.#listPages()
+    await this.#follow(false)
+  }
+
+  /** Notes and tells what went wrong; the least time to wait in ms. */
+  #failed(error: unknown): number {
+    if (error instanceof Expired) this.#version = undefined
+    // After a line that could not be read nobody knows what was missed.
+    if (error instanceof VethflowError && error.code === 'KUBERNETES_ANSWER') this.#version = undefined
+    const status = error instanceof StatusError ? error.status : 0
+    if (status === 410) this.#version = undefined
+    const missing = status === 403
+    const what = missing
+      ? `the right to ${ruleOf(this.resource)} is missing: ${describeError(error)}`
+      : describeError(error)
+    const wasForbidden = this.forbidden
+    this.forbidden = missing
+    if (missing && !wasForbidden) {
+      this.#forbiddenSince = performance.now()
+      this.#options.onSettled?.()
+    }
+    // The server forgets old versions in the ordinary course of things.
+    const ordinary = error instanceof Expired || status === 410
+    if (!ordinary && what !== this.#lastError) this.#options.log.warn(`${this.resource.name}: ${what}`)
+    this.#lastError = what
+    if (missing) {
+      const forGood = performance.now() - this.#forbiddenSince > FORBIDDEN_FOR_GOOD_MS
+      return (forGood ? this.#times.forbidden : this.#times.backoffMost) * (0.5 + Math.random() / 2)
+    }
+    return error instanceof StatusError ? error.retryAfterMs * (1 + Math.random() / 4) : 0
+  }
+
+  /** The server speaks to us as it should. */
+  #heard(): void {
+    this.#heardAt = performance.now()
+  }
+
+  #well(): void {
+    this.#heard()
+    if (this.#lastError !== undefined && this.synced)
+      this.#options.log.info(`${this.resource.name}: in order again`)
+    this.#lastError = undefined
+    this.forbidden = false
+  }
+
+  #listed(version: string): void {
+    this.#options.sink.commit(this.resource.kind)
+    this.#version = version
+    const first = !this.synced
+    this.synced = true
+    this.#well()
+    if (first) this.#options.onSettled?.()
+  }
+
+  async #listPages(): Promise<void> {
+    const { sink } = this.#options
+    const { kind } = this.resource
+    sink.begin(kind)
+    let next: string | undefined
+    let version: string | undefined
+    for (let page = 0; page < MAX_PAGES; page++) {
+      const response = await this.#get(
+        { limit: String(PAGE), ...(next === undefined ? {} : { continue: next }) },
+        this.#times.answer,
+        false,
+      )
+      const listed = fields(await readJson(response))
+      const metadata = fields(listed.metadata)
+      if (!Array.isArray(listed.items) && listed.items !== null) {
+        throw new VethflowError('KUBERNETES_ANSWER', 'the API server sent a page without items')
+      }
+      for (const object of listed.items ?? []) sink.upsert(kind, object)
+      this.#heard()
+      version = text(metadata.resourceVersion) ?? version
+      // Tokens are longer than any name.
+      next = typeof metadata.continue === 'string' && metadata.continue !== '' ? metadata.continue : undefined
+      if (next === undefined) break
+      // Lets records through between two pages.
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    if (next !== undefined)
+      throw new VethflowError('KUBERNETES_ANSWER', `a list of more than ${MAX_PAGES} pages`)
+    if (version === undefined) throw new VethflowError('KUBERNETES_ANSWER', 'a list without resourceVersion')
+    this.#listed(version)
+  }
+
+  /** Watches until the server ends it; with `initial` the stream begins with a full list. */
+  async #follow(initial: boolean): Promise<void> {
+    const { sink } = this.#options
+    const { kind } = this.resource
+    const times = this.#times
+    const seconds = Math.ceil((times.watch * (1 + Math.random())) / 1000)
+    const response = await this.#get(
+      {
+        watch: 'true',
+        allowWatchBookmarks: 'true',
+        timeoutSeconds: String(seconds),
+        ...(initial
+          ? { sendInitialEvents: 'true', resourceVersionMatch: 'NotOlderThan' }
+          : { resourceVersion: this.#version ?? '' }),
+      },
+      times.answer,
+      true,
+    )
+    let listing = initial
+    let began = false
+    let bookmarks = false
+    const guard = this.#guard(response, () =>
+      listing ? times.answer : bookmarks ? times.silenceWithBookmarks : times.silence,
+    )
+    if (!initial) this.#well()
+    try {
+      await readEvents(response, (type, object) => {
+        this.#heard()
+        const metadata = fields(object.metadata)
+        const version = text(metadata.resourceVersion)
+        if (listing && !began) {
+          began = true
+          sink.begin(kind)
+        }
+        if (type === 'ADDED' || type === 'MODIFIED') sink.upsert(kind, object)
+        else if (type === 'DELETED') sink.remove(kind, object)
+        else if (type === 'BOOKMARK') {
+          bookmarks = true
+          if (listing && fields(metadata.annotations)[INITIAL_END] === 'true') {
+            if (version === undefined)
+              throw new VethflowError('KUBERNETES_ANSWER', 'a bookmark without resourceVersion')
+            listing = false
+            this.#watchList = true
+            this.#listed(version)
+            return
+          }
+        } else if (type === 'ERROR') throw streamError(object)
+        if (!listing && version !== undefined) this.#version = version
+      })
+      if (listing)
+        throw new VethflowError('KUBERNETES_ANSWER', 'the initial events ended without their bookmark')
+    } finally {
+      clearTimeout(guard)
+      this.#response = undefined
+    }
+  }
+
+  /** Ends a stream that has been silent for longer than `limit()` says. */
+  #guard(response: IncomingMessage, limit: () => number): NodeJS.Timeout {
+    let silentSince = performance.now()
+    response.on('data', () => {
+      silentSince = performance.now()
+    })
+    const step = Math.max(10, Math.min(this.#times.answer, this.#times.silenceWithBookmarks) / 8)
+    const timer = setInterval(() => {
+      const silence = performance.now() - silentSince
+      if (silence < limit()) return
+      const seconds = Math.round(silence / 100) / 10
+      response.destroy(new VethflowError('KUBERNETES_SILENT', `no byte from the watch for ${seconds} s`))
+    }, step)
+    timer.unref()
+    return timer
+  }
+
+  async #get(query: Record<string, string>, silenceMs: number, watch: boolean): Promise<IncomingMessage> {
+    const as = watch ? 'PartialObjectMetadata' : 'PartialObjectMetadataList'
+    const response = await get(this.#options.connection, {
+      path: this.resource.path,
+      query: { ...this.#options.query, ...query },
+      accept: this.resource.metadataOnly
+        ? `application/json;as=${as};g=meta.k8s.io;v=v1,application/json`
+        : 'application/json',
+      silenceMs,
+      watch,
+      signal: this.#closing.signal,
+    })
+    this.#response = response
+    return response
+  }
+}
+
+/** A server without watch-list says 400 or 422 to its parameters, or sends no end of the initial events. */
+function refusesWatchList(error: unknown): boolean {
+  return error instanceof StatusError && (error.status === 400 || error.status === 422)
+}
+
+function streamError(status: Fields): Error {
+  const code = typeof status.code === 'number' ? status.code : 0
+  const message = text(status.message) ?? text(status.reason) ?? 'no reason given'
+  if (code === 410) return new Expired(message)
+  return new StatusError(code, `the API server ends the watch with ${code}: ${message}`, 0)
+}

@@ -1,0 +1,137 @@
+// One GET to the API server, with its answer as a stream or as bounded JSON.
+//
+// node:https itself rather than client-node's Watch: that one swallows lines that it cannot parse, has no bound on their
+// length, and overwrites its own timeout, so that it never notices a connection that has died without a word.
+
+import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { request as httpsRequest, type RequestOptions } from 'node:https'
+
+import { VethflowError } from '../../errors.js'
+import { fields, text } from '../object.js'
+import type { Connection } from './connection.js'
+
+/** Largest answer that is read whole: a page of 500 pods is 3 MB. */
+const MAX_BODY = 64 * 2 ** 20
+/** Largest answer to a request that failed. */
+const MAX_STATUS = 64 * 2 ** 10
+
+/** An answer other than 200. */
+export class StatusError extends Error {
+  readonly status: number
+  /** From Retry-After, in ms; 0 where there is none. */
+  readonly retryAfterMs: number
+
+  constructor(status: number, message: string, retryAfterMs: number) {
+    super(message)
+    this.name = 'StatusError'
+    this.status = status
+    this.retryAfterMs = retryAfterMs
+  }
+}
+
+export interface GetOptions {
+  readonly path: string
+  readonly query: Readonly<Record<string, string>>
+  readonly accept: string
+  /** Most time without a byte, in ms: before the answer, and during it unless it is a watch, which has its own guard. */
+  readonly silenceMs: number
+  readonly watch: boolean
+  readonly signal: AbortSignal
+}
+
+/**
+ * Sends the request; the answer's body is the caller's, who destroys it when done. Silence for longer than `silenceMs`
+ * destroys it with an error.
+ *
+ * @throws StatusError for any answer but 200; an Error when there is none.
+ */
+export async function get(connection: Connection, options: GetOptions): Promise<IncomingMessage> {
+  const base = connection.server
+  const url = new URL(base)
+  url.pathname = base.pathname.replace(/\/$/, '') + options.path
+  for (const [name, value] of Object.entries(options.query)) url.searchParams.set(name, value)
+  const given = await connection.options()
+  options.signal.throwIfAborted()
+  const response = await send(url, given, options)
+  if (response.statusCode === 200) return response
+  const status = response.statusCode ?? 0
+  const message = await readStatus(response)
+  const retryAfter = Number(response.headers['retry-after'])
+  if (status === 401) connection.refused()
+  throw new StatusError(
+    status,
+    `the API server answers ${status}${message === '' ? '' : `: ${message}`}`,
+    Number.isFinite(retryAfter) && retryAfter > 0 ? Math.min(retryAfter, 60) * 1000 : 0,
+  )
+}
+
+function send(url: URL, given: RequestOptions, options: GetOptions): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const request = (url.protocol === 'http:' ? httpRequest : httpsRequest)(url, {
+      ...given,
+      method: 'GET',
+      headers: { ...given.headers, Accept: options.accept, 'User-Agent': 'vethflow' },
+      signal: options.signal,
+    })
+    let response: IncomingMessage | undefined
+    const silent = () => {
+      const error = new VethflowError(
+        'KUBERNETES_SILENT',
+        `no byte from the API server for ${Math.round(options.silenceMs / 100) / 10} s`,
+      )
+      if (response === undefined) request.destroy(error)
+      else response.destroy(error)
+    }
+    // A timer of our own: a socket's timeout is not running yet while the name is looked up or TLS is shaking hands.
+    const timer = setTimeout(silent, options.silenceMs)
+    request.on('error', (error) => {
+      clearTimeout(timer)
+      reject(error)
+    })
+    request.on('response', (message) => {
+      response = message
+      if (options.watch && message.statusCode === 200) clearTimeout(timer)
+      else {
+        timer.refresh()
+        message.on('data', () => timer.refresh())
+        message.on('close', () => clearTimeout(timer))
+        message.pause()
+      }
+      resolve(message)
+    })
+    request.end()
+  })
+}
+
+async function readBody(response: IncomingMessage, limit: number): Promise<string> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > limit) {
+      response.destroy()
+      throw new VethflowError('KUBERNETES_ANSWER', `an answer of more than ${limit} bytes`)
+    }
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+async function readStatus(response: IncomingMessage): Promise<string> {
+  try {
+    const body = await readBody(response, MAX_STATUS)
+    return text(fields(JSON.parse(body) as unknown).message) ?? ''
+  } catch {
+    return ''
+  }
+}
+
+/** The whole answer as JSON. */
+export async function readJson(response: IncomingMessage): Promise<unknown> {
+  const body = await readBody(response, MAX_BODY)
+  try {
+    return JSON.parse(body) as unknown
+  } catch (cause) {
+    throw new VethflowError('KUBERNETES_ANSWER', 'the API server sent a page that is not JSON', { cause })
+  }
+}

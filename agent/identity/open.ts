@@ -1,0 +1,72 @@
+// Chooses where names come from, and puts the stage together.
+
+import { usageError } from '../errors.js'
+import { Cluster } from './cluster.js'
+import { ClusterIdentity } from './identity.js'
+import { ApiServerSource } from './kubernetes/api-server.js'
+import {
+  type Connection,
+  type InClusterOptions,
+  inClusterConnection,
+  kubeconfigConnection,
+  runsInCluster,
+} from './kubernetes/connection.js'
+import type { ReflectorTimes } from './kubernetes/reflector.js'
+import { ManifestSource } from './manifests.js'
+import type { IdentityLog } from './source.js'
+
+export interface IdentityOptions {
+  /** File or directory of manifests in place of an API server. */
+  readonly manifests?: string | undefined
+  /** Path of a kubeconfig; undefined: this pod's service account, where there is one. */
+  readonly kubeconfig?: string | undefined
+  /** False: no API server is asked (`--no-kubernetes`); manifests are read all the same. True unless told. */
+  readonly kubernetes?: boolean
+  /** This node, as Kubernetes calls it. */
+  readonly nodeName: string
+  readonly log: IdentityLog
+  /** Milliseconds since the Unix epoch, on the clock that dates the records; Date.now unless told. */
+  readonly now?: () => number
+  readonly manifestPollMs?: number
+  readonly inCluster?: InClusterOptions
+  readonly times?: ReflectorTimes
+}
+
+/**
+ * Opens the stage; the caller closes it. An API server that is away is no error: names come when it does, and
+ * `resources()` says what is wrong until then. Without any source it names this node and the world.
+ *
+ * @throws VethflowError MANIFEST_INVALID, KUBECONFIG_INVALID, or USAGE where both are given.
+ */
+export async function openIdentity(options: IdentityOptions): Promise<ClusterIdentity> {
+  const { manifests, kubeconfig, log, now = Date.now } = options
+  if (manifests !== undefined && kubeconfig !== undefined) {
+    throw usageError('--manifests and --kubeconfig exclude each other', 'Names come from one of them')
+  }
+  const cluster = new Cluster(options.nodeName, () => now() * 1000)
+  if (manifests !== undefined) {
+    const { manifestPollMs: pollMs } = options
+    const source = await ManifestSource.open(manifests, cluster, {
+      log,
+      ...(pollMs === undefined ? {} : { pollMs }),
+    })
+    return new ClusterIdentity('manifests', cluster, source)
+  }
+  const connection = options.kubernetes === false ? undefined : await connect(options)
+  if (connection === undefined) return new ClusterIdentity('none', cluster, undefined)
+  const source = new ApiServerSource({
+    connection,
+    sink: cluster,
+    log,
+    ...(options.times === undefined ? {} : { times: options.times }),
+  })
+  cluster.workloads.onWant = (kind) => source.demand(kind)
+  return new ClusterIdentity('kubernetes', cluster, source)
+}
+
+async function connect({ kubeconfig, inCluster, log }: IdentityOptions): Promise<Connection | undefined> {
+  if (kubeconfig !== undefined) return kubeconfigConnection(kubeconfig)
+  if (await runsInCluster(inCluster)) return inClusterConnection(inCluster)
+  log.info('no API server: give --kubeconfig or --manifests for names')
+  return undefined
+}

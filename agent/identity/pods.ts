@@ -1,0 +1,223 @@
+// Pods: which addresses they hold and what they are called. Keeps a few shared strings of each, nothing else.
+//
+// A pod on the host network shares its node's addresses, so it holds none; neither does one that has finished, although
+// its status still lists them. One that is being deleted holds its addresses until it is gone.
+
+import { type AddressWords, parseAddress } from './address.js'
+import type { AddressIndex } from './address-index.js'
+import { type Holder, moveAddresses } from './holder.js'
+import { type Listed, NamedMap } from './named-map.js'
+import { EndpointKind, type Name } from './names.js'
+import type { NodeStore } from './nodes.js'
+import { controller, type Fields, fields, type Labels, labels, list, sharedText, text } from './object.js'
+import type { OwnerKind, WorkloadStore } from './workloads.js'
+
+const MOST_ADDRESSES = 32
+const ZONE_LABEL = 'topology.kubernetes.io/zone'
+const HASH_LABEL = 'pod-template-hash'
+
+class PodRecord implements Holder, Listed {
+  readonly isNode = false
+  readonly namespace: string
+  readonly name: string
+  readonly uid: string
+  local = false
+  nodeName: string | undefined
+  ownerKind: string | undefined
+  ownerName: string | undefined
+  labels: Labels | undefined
+  addresses: readonly AddressWords[] = []
+  round = 0
+  readonly #store: PodStore
+  #described: Name | undefined
+
+  constructor(store: PodStore, namespace: string, name: string, uid: string) {
+    this.#store = store
+    this.namespace = namespace
+    this.name = name
+    this.uid = uid
+  }
+
+  describe(): Name {
+    this.#described ??= this.#store.makeName(this)
+    return this.#described
+  }
+
+  forgetName(): void {
+    this.#described = undefined
+  }
+}
+
+export class PodStore {
+  readonly #index: AddressIndex<Holder>
+  readonly #nodes: NodeStore
+  readonly #workloads: WorkloadStore
+  readonly #nodeName: string
+  readonly #nowUs: () => number
+  readonly #pods = new NamedMap<PodRecord>()
+  /** Pods whose name hangs on a ReplicaSet or Job, by that owner. */
+  readonly #byOwner = new Map<string, Set<PodRecord>>()
+  #committed = false
+
+  constructor(
+    index: AddressIndex<Holder>,
+    nodes: NodeStore,
+    workloads: WorkloadStore,
+    nodeName: string,
+    nowUs: () => number,
+  ) {
+    this.#index = index
+    this.#nodes = nodes
+    this.#workloads = workloads
+    this.#nodeName = nodeName
+    this.#nowUs = nowUs
+    nodes.onZone = (node) => {
+      for (const pod of this.#pods.values()) if (pod.nodeName === node) pod.forgetName()
+    }
+    workloads.onChange = (kind, namespace, name) => {
+      for (const pod of this.#byOwner.get(ownerKey(kind, namespace, name)) ?? []) pod.forgetName()
+    }
+  }
+
+  begin(): void {
+    this.#pods.begin()
+  }
+
+  upsert(object: unknown): boolean {
+    const pod = fields(object)
+    const metadata = fields(pod.metadata)
+    const name = text(metadata.name)
+    const namespace = sharedText(metadata.namespace)
+    if (name === undefined || namespace === undefined) return false
+    const uid = text(metadata.uid) ?? ''
+    let record = this.#pods.get(namespace, name)
+    if (record !== undefined && record.uid !== uid) {
+      this.#drop(record)
+      record = undefined
+    }
+    record ??= new PodRecord(this, namespace, name, uid)
+    this.#pods.set(record)
+    this.#describe(record, pod, metadata)
+
+    const before = record.addresses
+    record.addresses = heldAddresses(pod)
+    const now = this.#nowUs()
+    moveAddresses(this.#index, record, before, record.addresses, this.#committed ? now : 0, now)
+    return true
+  }
+
+  remove(object: unknown): void {
+    const metadata = fields(fields(object).metadata)
+    const namespace = text(metadata.namespace)
+    const name = text(metadata.name)
+    if (namespace === undefined || name === undefined) return
+    const record = this.#pods.get(namespace, name)
+    if (record !== undefined) this.#drop(record)
+  }
+
+  commit(): void {
+    for (const record of this.#pods.sweep()) this.#drop(record)
+    this.#committed = true
+  }
+
+  count(): number {
+    return this.#pods.size
+  }
+
+  /** What a pod is called, of what is known now. For PodRecord only, which keeps it. */
+  makeName(pod: Omit<PodRecord, 'describe' | 'forgetName'>): Name {
+    const { ownerKind, ownerName } = pod
+    const workload =
+      ownerKind === undefined || ownerName === undefined
+        ? undefined
+        : this.#workloads.resolve(pod.namespace, ownerKind, ownerName, pod.labels?.[HASH_LABEL])
+    const zone =
+      (pod.nodeName === undefined ? undefined : this.#nodes.zoneOf(pod.nodeName)) ?? pod.labels?.[ZONE_LABEL]
+    return Object.freeze({
+      kind: EndpointKind.POD,
+      namespace: pod.namespace,
+      pod: pod.name,
+      ...(workload === undefined ? {} : { workload }),
+      ...(pod.nodeName === undefined ? {} : { nodeName: pod.nodeName }),
+      ...(zone === undefined ? {} : { zone }),
+      ...(pod.labels === undefined ? {} : { labels: pod.labels }),
+    })
+  }
+
+  /** Takes over what the name is made of; a name that stays the same stays the same object. */
+  #describe(record: PodRecord, pod: Fields, metadata: Fields): void {
+    const nodeName = sharedText(fields(pod.spec).nodeName)
+    const owner = controller(metadata)
+    const found = labels(metadata.labels)
+    if (
+      nodeName === record.nodeName &&
+      owner?.kind === record.ownerKind &&
+      owner?.name === record.ownerName &&
+      sameLabels(found, record.labels)
+    )
+      return
+    this.#forgetOwner(record)
+    record.nodeName = nodeName
+    record.local = nodeName !== undefined && nodeName === this.#nodeName
+    record.ownerKind = owner?.kind
+    record.ownerName = owner?.name
+    record.labels = found
+    record.forgetName()
+    const key = this.#deciderKey(record)
+    if (key === undefined) return
+    const pods = this.#byOwner.get(key)
+    if (pods === undefined) this.#byOwner.set(key, new Set([record]))
+    else pods.add(record)
+    this.#workloads.want(record.ownerKind ?? '', record.namespace, record.ownerName ?? '')
+  }
+
+  #drop(record: PodRecord): void {
+    this.#pods.delete(record.namespace, record.name)
+    this.#forgetOwner(record)
+    // Whoever is named after it is gone must be named by what is known now: its owner may be gone by then.
+    record.describe()
+    const before = record.addresses
+    record.addresses = []
+    const now = this.#nowUs()
+    moveAddresses(this.#index, record, before, [], now, now)
+  }
+
+  #forgetOwner(record: PodRecord): void {
+    const key = this.#deciderKey(record)
+    const pods = key === undefined ? undefined : this.#byOwner.get(key)
+    if (key === undefined || pods === undefined) return
+    pods.delete(record)
+    if (pods.size === 0) this.#byOwner.delete(key)
+  }
+
+  #deciderKey(record: PodRecord): string | undefined {
+    if (record.ownerKind === undefined || record.ownerName === undefined) return undefined
+    const decider = this.#workloads.decider(record.ownerKind, record.ownerName, record.labels?.[HASH_LABEL])
+    return decider === undefined ? undefined : ownerKey(decider, record.namespace, record.ownerName)
+  }
+}
+
+function ownerKey(kind: OwnerKind, namespace: string, name: string): string {
+  return `${kind}/${namespace}/${name}`
+}
+
+function sameLabels(a: Labels | undefined, b: Labels | undefined): boolean {
+  if (a === b) return true
+  if (a === undefined || b === undefined) return false
+  const keys = Object.keys(a)
+  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key])
+}
+
+function heldAddresses(pod: Fields): readonly AddressWords[] {
+  const status = fields(pod.status)
+  if (fields(pod.spec).hostNetwork === true) return []
+  if (status.phase === 'Succeeded' || status.phase === 'Failed') return []
+  const texts: unknown[] = list(status.podIPs).map((entry) => fields(entry).ip)
+  if (texts.length === 0) texts.push(status.podIP)
+  const result: AddressWords[] = []
+  for (const entry of texts.slice(0, MOST_ADDRESSES)) {
+    const words = typeof entry === 'string' ? parseAddress(entry) : undefined
+    if (words !== undefined) result.push(words)
+  }
+  return result
+}

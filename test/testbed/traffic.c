@@ -633,8 +633,6 @@ static int udp_send(void)
 	from.any.sa_family = to.any.sa_family;
 	if (option.from)
 		from = parse(option.from, 1);
-	struct rlimit files = { option.sockets + 64, option.sockets + 64 };
-	setrlimit(RLIMIT_NOFILE, &files);
 	int *fds = calloc(option.sockets, sizeof(*fds));
 	for (uint64_t i = 0; i < option.sockets; i++) {
 		union address own = from;
@@ -758,8 +756,12 @@ int main(int argc, char **argv)
 		usage("which?");
 	options(argc, argv);
 	memset(chunk, 'v', sizeof(chunk));
-	struct rlimit files = { 65536, 65536 };
-	setrlimit(RLIMIT_NOFILE, &files);
+	// As many descriptors as this process may have.
+	struct rlimit files;
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
 	signal(SIGPIPE, SIG_IGN);
 	epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (!strcmp(argv[1], "tcp-server")) return tcp_server();

@@ -36,7 +36,8 @@ export async function startTalking(cluster: Cluster): Promise<() => void> {
     // Dropped on the way, and never answered.
     connect(pods.frontend2, endpoint(pods.db.ip, 6379), 1, 64, 0),
     connect(pods.api1, endpoint(silent.ip, 9999), 1, 64, 0),
-    // One long connection each.
+    // Long ones: a datagram stream from each node, and somebody's ping.
+    pods.probe1.start(['ping', '-q', '-i', '2', pods.probe2.ip]),
     ...[pods.probe1, pods.probe2].map((pod) =>
       pod.start([
         traffic,

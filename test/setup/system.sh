@@ -11,7 +11,7 @@ for group in "$@"; do
     run) packages+=(libbpf1) ;;
     # The testbed: namespaces, NAT, CNI plugins, the traffic tool, captures to compare with.
     testbed)
-      packages+=(iproute2 iptables nftables conntrack nfacct ethtool tcpdump util-linux)
+      packages+=(iproute2 iptables nftables conntrack nfacct ethtool tcpdump util-linux iputils-ping)
       packages+=(containernetworking-plugins bpftool gcc libc6-dev)
       ;;
     # Rebuilding the kernel side; running it needs no compiler.

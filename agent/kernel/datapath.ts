@@ -112,13 +112,23 @@ export class Datapath {
     this.setTunnels(tunnelsOf(this.own.list()))
   }
 
-  /** Acts on what rtnetlink has told since the last call and gives it. One system call when there is nothing. */
+  /**
+   * Acts on what rtnetlink has told since the last call and gives it. One system call when there is nothing; where many
+   * interfaces come at once they are hooked a few at a time (see `pending`).
+   */
   poll(): InterfaceChange[] {
     const changes = this.own.poll()
     if (changes.some((change) => change.interface.tunnel !== undefined))
       this.setTunnels(tunnelsOf(this.own.list()))
     for (const { namespace } of this.others.values()) changes.push(...namespace.poll())
     return changes
+  }
+
+  /** Interfaces that wait to be hooked: 0 when all that are known are captured. */
+  get pending(): number {
+    let count = 0
+    for (const namespace of this.namespaces()) count += namespace.pending
+    return count
   }
 
   /** The own namespace's interfaces as known; empty without follow(). */

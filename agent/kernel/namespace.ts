@@ -69,6 +69,12 @@ const REFILL_MS = 60_000
 /** clsact costs two netlink dumps a hook: this many interfaces a check. */
 const CLSACT_CHECKS = 32
 
+/**
+ * Time poll() may spend on attaching before it lets the rest wait for the next call. A tcx attachment waits for an RCU
+ * grace period, 5 to 20 ms: three hundred pods at once must not stop the reading of ring and maps for seconds.
+ */
+const ATTACH_BUDGET_MS = 20
+
 /** Owns its attachments and netlink sockets, not the programs and maps. Close it before those. */
 export class Namespace {
   readonly netns: number
@@ -77,6 +83,8 @@ export class Namespace {
   private readonly options: NamespaceOptions
   private readonly socket: NetlinkSocket
   private readonly entries = new Map<number, Entry>()
+  /** Entries with a role that have not been tried yet, oldest first. */
+  private readonly waiting = new Set<Entry>()
   private roleOptions: RoleOptions | undefined
   private interfaces: Interfaces | undefined
   private refilledAt = performance.now()
@@ -99,9 +107,18 @@ export class Namespace {
     this.roleOptions = roles
     this.interfaces ??= this.inside(() => Interfaces.open())
     for (const device of this.interfaces.values()) this.consider(device)
+    this.attachWaiting(Number.POSITIVE_INFINITY)
   }
 
-  /** What rtnetlink told since the last call, already acted upon. Needs follow(). */
+  /** Interfaces that are to be hooked and wait for their turn. */
+  get pending(): number {
+    return this.waiting.size
+  }
+
+  /**
+   * What rtnetlink told since the last call. Interfaces that went are unhooked; those that came are hooked, as many as
+   * fit into 20 ms, the rest at the next calls. Needs follow().
+   */
   poll(): InterfaceChange[] {
     const changes = this.interfaces?.poll() ?? []
     for (const change of changes) {
@@ -111,6 +128,7 @@ export class Namespace {
       else if (this.interfaces?.get(ifindex) === change.interface || change.kind === 'appeared')
         this.consider(change.interface)
     }
+    this.attachWaiting(ATTACH_BUDGET_MS)
     return changes
   }
 
@@ -129,23 +147,9 @@ export class Namespace {
    * is tried again by checkHeads(); only the lack of a permission is thrown.
    */
   attach(device: Pick<Interface, 'ifindex' | 'name' | 'kind'>, role: Role): void {
-    const known = this.entries.get(device.ifindex)
-    if (known?.role === role && known.attachments.length === 2) {
-      known.interface = device
-      return
-    }
-    if (known !== undefined) this.detach(device.ifindex)
-    const entry: Entry = {
-      interface: device,
-      role,
-      reason: undefined,
-      problem: undefined,
-      attachments: [],
-      reheaded: 0,
-      budget: REHEAD_BUDGET,
-    }
-    this.entries.set(device.ifindex, entry)
-    this.tryAttach(entry)
+    const entry = this.enlist(device, role)
+    this.waiting.delete(entry)
+    if (entry.attachments.length === 0) this.tryAttach(entry)
   }
 
   /** Unhooks an interface, gone or not. Nothing when it is not hooked. */
@@ -153,6 +157,7 @@ export class Namespace {
     const entry = this.entries.get(ifindex)
     if (entry === undefined) return
     this.entries.delete(ifindex)
+    this.waiting.delete(entry)
     this.letGo(entry)
   }
 
@@ -172,7 +177,7 @@ export class Namespace {
       due.add(behindClsact[this.nextCheck++ % behindClsact.length] as Entry)
     this.inside(() => {
       for (const entry of all) {
-        if (entry.role === undefined) continue
+        if (entry.role === undefined || this.waiting.has(entry)) continue
         if (entry.attachments.length === 0) this.tryAttach(entry)
         else if (entry.attachments[0]?.kind === 'tcx' || due.has(entry)) this.checkHead(entry)
       }
@@ -222,19 +227,34 @@ export class Namespace {
   private consider(device: Interface): void {
     const choice = chooseRole(device, this.roleOptions)
     if (choice.role !== undefined) {
-      this.attach(device, choice.role)
+      const entry = this.enlist(device, choice.role)
+      if (entry.attachments.length === 0) this.waiting.add(entry)
       return
     }
     this.detach(device.ifindex)
-    this.entries.set(device.ifindex, {
-      interface: device,
-      role: undefined,
-      reason: choice.reason,
-      problem: undefined,
-      attachments: [],
-      reheaded: 0,
-      budget: 0,
-    })
+    this.entries.set(device.ifindex, newEntry(device, undefined, choice.reason))
+  }
+
+  /** The entry of an interface in this role; what it was before in another role is let go. */
+  private enlist(device: Entry['interface'], role: Role): Entry {
+    const known = this.entries.get(device.ifindex)
+    if (known?.role === role) {
+      known.interface = device
+      return known
+    }
+    this.detach(device.ifindex)
+    const entry = newEntry(device, role, undefined)
+    this.entries.set(device.ifindex, entry)
+    return entry
+  }
+
+  private attachWaiting(budgetMs: number): void {
+    const began = performance.now()
+    for (const entry of this.waiting) {
+      this.waiting.delete(entry)
+      this.tryAttach(entry)
+      if (performance.now() - began >= budgetMs) return
+    }
   }
 
   private tryAttach(entry: Entry): void {
@@ -323,5 +343,21 @@ export class Namespace {
 
   private inside<T>(run: () => T): T {
     return this.options.path === undefined ? run() : withNetns(this.options.path, run)
+  }
+}
+
+function newEntry(
+  device: Entry['interface'],
+  role: Role | undefined,
+  reason: string | undefined,
+): Entry {
+  return {
+    interface: device,
+    role,
+    reason,
+    problem: undefined,
+    attachments: [],
+    reheaded: 0,
+    budget: REHEAD_BUDGET,
   }
 }

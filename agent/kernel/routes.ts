@@ -1,7 +1,8 @@
 // Which interfaces lead out of this node, by the main route table (RTM_GETROUTE, linux/rtnetlink.h).
 
+import { Errno, isUnsupported } from './ffi.js'
 import { AF_INET, AF_INET6 } from './link-message.js'
-import { attributes, type NetlinkSocket, wordOf } from './netlink.js'
+import { attributes, NetlinkError, type NetlinkSocket, wordOf } from './netlink.js'
 
 const RTM_NEWROUTE = 24
 const RTM_GETROUTE = 26
@@ -20,7 +21,14 @@ export function defaultRouteInterfaces(socket: NetlinkSocket): Set<number> {
     const body = Buffer.alloc(RTMSG_SIZE)
     body.writeUInt8(family, 0)
     body.writeUInt8(RT_TABLE_MAIN, 4)
-    let here = new Set<number>()
+    for (const ifindex of interfacesOf(socket, body)) found.add(ifindex)
+  }
+  return found
+}
+
+function interfacesOf(socket: NetlinkSocket, body: Buffer): Set<number> {
+  let here = new Set<number>()
+  try {
     socket.dump(
       'list the routes',
       RTM_GETROUTE,
@@ -38,9 +46,12 @@ export function defaultRouteInterfaces(socket: NetlinkSocket): Set<number> {
         for (const next of nextHops(all.get(RTA_MULTIPATH))) here.add(next)
       },
     )
-    for (const ifindex of here) found.add(ifindex)
+  } catch (error) {
+    // The table is made with its first route (ENOENT); a kernel can be without IPv6.
+    if (!(error instanceof NetlinkError) || !(error.errno === Errno.ENOENT || isUnsupported(error.errno)))
+      throw error
   }
-  return found
+  return here
 }
 
 /** The interfaces of a multipath route: a list of struct rtnexthop, each with attributes of its own. */

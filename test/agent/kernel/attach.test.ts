@@ -1,0 +1,235 @@
+// Hooks come and go with their interfaces, in a network namespace of this test's own.
+
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { Datapath } from '../../../agent/kernel/datapath.js'
+import { hookNumber } from '../../../agent/kernel/hook.js'
+import type { InterfaceStatus } from '../../../agent/kernel/namespace.js'
+import { queryTcx } from '../../../agent/kernel/tcx.js'
+import { bpfDescriptors, descriptors, ifindexOf, ip, Node, packetsTo, run, sendUdp, until } from './support.js'
+
+const SMALL = { maxConnections: 4096, ringBytes: 65536 }
+let node: Node
+let datapath: Datapath
+
+beforeEach(() => {
+  node = new Node()
+  datapath = Datapath.open(SMALL)
+})
+
+afterEach(() => {
+  datapath?.close()
+  node.close()
+})
+
+function statusOf(name: string): InterfaceStatus | undefined {
+  return datapath.status().interfaces.find((one) => one.name === name)
+}
+
+describe('attaching', () => {
+  it('counts what goes through a veth that is there at the start', () => {
+    const pod = node.pod('v0', 1)
+    datapath.follow()
+    expect(statusOf('v0')).toMatchObject({ role: 'veth', attach: 'tcx', reheaded: 0 })
+    sendUdp(pod, 1, 4000, 20)
+    expect(packetsTo(datapath, 4000)).toBe(20)
+    const counters = datapath.hookCounters()
+    expect(counters.map(({ hook }) => hook)).toEqual([
+      hookNumber(ifindexOf('v0'), false),
+      hookNumber(ifindexOf('v0'), true),
+    ])
+  })
+
+  it('takes a new veth within a second', async () => {
+    datapath.follow()
+    const before = performance.now()
+    const pod = node.pod('v1', 2)
+    await until('v1 attached', 1000, () => {
+      datapath.poll()
+      return statusOf('v1')?.attach
+    })
+    expect(performance.now() - before).toBeLessThan(1000)
+    sendUdp(pod, 2, 4001, 5)
+    expect(packetsTo(datapath, 4001)).toBe(5)
+  })
+
+  it('keeps its hook when the interface is renamed', async () => {
+    node.pod('v2', 3)
+    datapath.follow()
+    const ifindex = ifindexOf('v2')
+    const ids = queryTcx(ifindex, false)
+    expect(ids).toHaveLength(1)
+    ip('link set v2 name renamed')
+    const change = await until('the renaming', 1000, () => datapath.poll().find(({ kind }) => kind === 'renamed'))
+    expect(change.previous?.name).toBe('v2')
+    expect(statusOf('renamed')).toMatchObject({ ifindex, attach: 'tcx' })
+    expect(statusOf('v2')).toBeUndefined()
+    expect(queryTcx(ifindex, false)).toEqual(ids)
+  })
+
+  it('follows an interface that comes back with another ifindex', async () => {
+    node.pod('v3', 4)
+    datapath.follow()
+    const before = ifindexOf('v3')
+    ip('link del v3')
+    const pod = node.pod('v3', 5)
+    const after = ifindexOf('v3')
+    expect(after).not.toBe(before)
+    await until('the new v3', 1000, () => {
+      datapath.poll()
+      return statusOf('v3')?.ifindex === after && statusOf('v3')?.attach
+    })
+    sendUdp(pod, 5, 4003, 7)
+    expect(packetsTo(datapath, 4003)).toBe(7)
+    expect(datapath.hookCounters().map(({ ifindex }) => ifindex)).toEqual([after, after])
+  })
+
+  it('follows another interface that takes over an ifindex', async () => {
+    const first = node.namespace()
+    const second = node.namespace()
+    ip(`link add one index 77 type veth peer name eth0 netns ${first}`)
+    datapath.follow()
+    expect(statusOf('one')).toMatchObject({ ifindex: 77, attach: 'tcx' })
+    ip('link del one')
+    ip(`link add two index 77 type veth peer name eth0 netns ${second}`)
+    await until('two attached', 1000, () => {
+      datapath.poll()
+      return statusOf('two')?.attach
+    })
+    expect(statusOf('one')).toBeUndefined()
+    expect(queryTcx(77, false)).toHaveLength(1)
+    expect(queryTcx(77, true)).toHaveLength(1)
+    expect(datapath.hookCounters()).toHaveLength(2)
+  })
+
+  it('lets go of an interface that moves to another namespace', async () => {
+    const pod = node.namespace()
+    const away = node.namespace()
+    ip(`link add mover type veth peer name eth0 netns ${pod}`)
+    datapath.follow()
+    expect(bpfLinks()).toBe(2)
+    ip(`link set mover netns ${away}`)
+    await until('mover gone', 1000, () => {
+      datapath.poll()
+      return statusOf('mover') === undefined
+    })
+    expect(bpfLinks()).toBe(0)
+    expect(datapath.hookCounters()).toEqual([])
+  })
+
+  it('adds the counters of a hook that went to those retired', async () => {
+    const pod = node.namespace()
+    ip(`link add v6 type veth peer name eth0 netns ${pod}`)
+    ip('link set v6 up')
+    ip(`-n ${pod} link set eth0 up`)
+    ip(`-n ${pod} addr add 10.99.8.2/24 dev eth0`)
+    ip('addr add 10.99.8.1/32 dev v6')
+    ip('route add 10.99.8.2/32 dev v6')
+    datapath.follow()
+    // Nobody has resolved anything yet: ARP goes both ways.
+    sendUdp(pod, 8, 4006, 1)
+    const other = (): number => datapath.hookCounters().reduce((sum, one) => sum + one.otherPackets, 0)
+    await until('ARP', 1000, () => other() >= 2)
+    const seen = other()
+    ip('link del v6')
+    await until('v6 gone', 1000, () => {
+      datapath.poll()
+      return statusOf('v6') === undefined
+    })
+    expect(other()).toBe(0)
+    expect(datapath.retiredCounters().otherPackets).toBeGreaterThanOrEqual(seen)
+  })
+
+  it('leaves nothing of 300 veths that came and went', async () => {
+    datapath.follow()
+    const pod = node.namespace()
+    const batch = (lines: string[]): void => {
+      run('bash', '-c', `printf '%s\n' ${lines.map((line) => `'${line}'`).join(' ')} | ip -batch -`)
+    }
+    const names = Array.from({ length: 300 }, (_, i) => `many${i}`)
+    const cycle = async (): Promise<void> => {
+      let longest = 0
+      batch(names.map((name) => `link add ${name} type veth peer name p${name} netns ${pod}`))
+      await until('300 attached', 20_000, () => {
+        const before = performance.now()
+        datapath.poll()
+        longest = Math.max(longest, performance.now() - before)
+        return datapath.status().interfaces.filter(({ attach }) => attach === 'tcx').length === 300
+      })
+      // The reading of ring and maps goes on between: no call takes long.
+      expect(longest).toBeLessThan(200)
+      expect(datapath.pending).toBe(0)
+      expect(bpfLinks()).toBe(600)
+      expect(datapath.hookCounters()).toHaveLength(600)
+      batch(names.map((name) => `link del ${name}`))
+      await until('300 gone', 5000, () => {
+        datapath.poll()
+        return datapath.status().interfaces.length === 1
+      })
+    }
+    // Once, so that what is allocated once is not held against the second time.
+    await cycle()
+    globalThis.gc?.()
+    const rss = process.memoryUsage().rss
+    const before = descriptors()
+    await cycle()
+    globalThis.gc?.()
+    expect(descriptors()).toEqual(before)
+    expect(bpfLinks()).toBe(0)
+    expect(datapath.hookCounters()).toEqual([])
+    expect(process.memoryUsage().rss - rss).toBeLessThan(10 * 1024 * 1024)
+  })
+
+  it('closes without leaving a descriptor, a program or a map', () => {
+    node.pod('v7', 9)
+    datapath.follow()
+    expect(bpfLinks()).toBe(2)
+    expect(bpfDescriptors().length).toBeGreaterThan(8)
+    const ifindex = ifindexOf('v7')
+    datapath.close()
+    datapath.close()
+    expect(bpfDescriptors()).toEqual([])
+    expect(queryTcx(ifindex, false)).toEqual([])
+  })
+
+  it('reports what it does not cover, and why', () => {
+    ip('link add br0 type bridge')
+    node.pod('v8', 10)
+    ip('link add mac0 link v8 type macvlan')
+    ip('link add here type veth peer name alsohere')
+    datapath.follow()
+    expect(statusOf('lo')).toMatchObject({ reason: 'loopback' })
+    expect(statusOf('br0')?.reason).toMatch(/ports/)
+    expect(statusOf('mac0')?.reason).toMatch(/macvlan/)
+    expect(statusOf('here')?.reason).toMatch(/both ends/)
+    expect(statusOf('here')).not.toHaveProperty('attach')
+  })
+})
+
+describe('another namespace', () => {
+  it('is hooked with numbers of its own, also when an ifindex is the same', () => {
+    const pod = node.pod('v9', 11)
+    ip(`-n ${pod} link set eth0 down`)
+    ip(`-n ${pod} link set eth0 up`)
+    datapath.follow()
+    const inside = datapath.enter(`/run/netns/${pod}`, 5)
+    const eth0 = Number(/^(\d+):/.exec(ip(`-n ${pod} -o link show eth0`))?.[1])
+    inside.attach({ ifindex: eth0, name: 'eth0', kind: 'veth' }, 'veth')
+    expect(inside.status()).toMatchObject([{ netns: 5, name: 'eth0', attach: 'tcx' }])
+    expect(ifindexOf('v9')).toBeGreaterThan(0)
+    sendUdp(pod, 11, 4010, 9)
+    // Seen at both ends of the veth, counted at one.
+    expect(packetsTo(datapath, 4010)).toBe(9)
+    const hooks = datapath.hookCounters().map(({ hook }) => hook)
+    expect(hooks).toContain(hookNumber(eth0, false, 5))
+    expect(hooks).toContain(hookNumber(ifindexOf('v9'), false))
+    datapath.leave(5)
+    expect(datapath.hookCounters().every(({ netns }) => netns === 0)).toBe(true)
+    expect(bpfLinks()).toBe(2)
+    // The thread is where it was.
+    expect(ifindexOf('v9')).toBeGreaterThan(0)
+  })
+})
+
+function bpfLinks(): number {
+  return descriptors().filter((name) => name.includes('bpf_link') || name.includes('bpf-link')).length
+}

@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import {
+  Capture,
   endpoint,
   type Manifest,
   repository,
@@ -11,6 +12,7 @@ import {
   sendFrames,
   Task,
   Testbed,
+  tally,
   tcpConnect,
   tcpServer,
   tool,
@@ -233,6 +235,31 @@ describe('traffic is exact', () => {
     // One more connection than the measured ones; what one side sent the other received.
     expect(server).toMatchObject({ connections: 51, ok: 51, bytesIn: 51 * 30_000 - 30_000 + 16 })
     expect(await udp.stop()).toEqual({ received: 5_000, bytes: 500_000, sent: 5_000 })
+  })
+
+  it('a capture tells the same as the sockets', async () => {
+    bed = await Testbed.create('capture')
+    const n1 = await bed.node('n1', { ip6: 'fd00:18::2', podCidr6: 'fd00:244:1::/64' })
+    const [a, b] = await Promise.all([n1.pod({ name: 'a' }), n1.pod({ name: 'b' })])
+    await Promise.all([a.bothOffloads(false), b.bothOffloads(false)])
+    // Two CPUs may reorder, and a SACK option would make an acknowledgement longer.
+    await Promise.all([a, b].map((pod) => pod.sysctl({ 'ipv4/tcp_sack': 0 })))
+    await tcpServer(b, 80, { address: '::' })
+    const capture = await Capture.start(n1, a.hostVeth, 'tcp')
+    const v4 = await tcpConnect(a, endpoint(b.ip, 80), { count: 30, bytesOut: 5_000, bytesIn: 40_000 })
+    const v6 = await tcpConnect(a, endpoint(b.ip6 ?? '', 80), { count: 10, bytesOut: 70_000 })
+    const packets = await capture.stop()
+    const from = (source: string | undefined) => tally(packets, (packet) => packet.source === source)
+    expect(from(a.ip).packets).toBe(v4.segmentsOut)
+    expect(from(b.ip).packets).toBe(v4.segmentsIn)
+    expect(from(a.ip6).packets).toBe(v6.segmentsOut)
+    expect(from(b.ip6).packets).toBe(v6.segmentsIn)
+    const payload = packets
+      .filter((packet) => packet.source === a.ip)
+      .reduce((sum, packet) => sum + packet.bytes, 0)
+    // 20 octets of IP, 20 of TCP, 12 of timestamps. A SYN has MSS and window scale, too: 8 more.
+    expect(payload).toBe(v4.bytesOut + v4.segmentsOut * 52 + 30 * 8)
+    expect(packets.filter(({ tcpFlags, source }) => tcpFlags === 2 && source === a.ip)).toHaveLength(30)
   })
 
   it('connections end by FIN or RST, from chosen ports, or go unanswered', async () => {

@@ -14,7 +14,7 @@ import { endpointTail } from './name-bytes.js'
 /** Chunks are large enough to cost little each, and small enough that dropping one loses little. */
 const CHUNK_BYTES = 512 * 1024
 const CHUNKS = 16
-/** What a record takes at the median, to size a chunk's columns. */
+/** What a record takes, to size the columns of the first chunk; after that the last full chunk says it. */
 const RECORD_BYTES = 224
 /** Below this nothing is kept at all. */
 const SMALLEST = 16 * 1024
@@ -35,8 +35,8 @@ export interface ReadLimits {
 
 export class History {
   readonly limit: number
-  readonly #chunkBytes: number
-  readonly #chunkRows: number
+  readonly #chunkSize: number
+  #recordBytes = RECORD_BYTES
   readonly #chunks: Chunk[] = []
   /** How many chunks hold on to a name. */
   readonly #names = new Map<Name | ServiceName, number>()
@@ -50,9 +50,7 @@ export class History {
    */
   constructor(limit: number, onEvict: (chunk: Chunk) => void = () => {}, firstSequence = 1) {
     this.limit = limit
-    const chunk = Math.min(CHUNK_BYTES, Math.floor(limit / CHUNKS))
-    this.#chunkRows = Math.max(1, Math.floor(chunk / (RECORD_BYTES + ROW_BYTES)))
-    this.#chunkBytes = chunk - this.#chunkRows * ROW_BYTES
+    this.#chunkSize = Math.min(CHUNK_BYTES, Math.floor(limit / CHUNKS))
     this.#onEvict = onEvict
     this.#next = firstSequence
   }
@@ -147,10 +145,12 @@ export class History {
   }
 
   #open(length: number): Chunk {
-    const bytes = Math.max(this.#chunkBytes, length)
-    const size = bytes + this.#chunkRows * ROW_BYTES
-    while (this.#chunks.length > 0 && this.#bytes + size > this.limit) this.#evict()
-    const chunk = new Chunk(this.#next, this.#chunkRows, bytes)
+    const last = this.#chunks.at(-1)
+    if (last !== undefined) this.#recordBytes = Math.ceil(last.offsets[last.count]! / last.count)
+    const rows = Math.max(1, Math.floor(this.#chunkSize / (this.#recordBytes + ROW_BYTES)))
+    const bytes = Math.max(this.#chunkSize - rows * ROW_BYTES, length)
+    while (this.#chunks.length > 0 && this.#bytes + bytes + rows * ROW_BYTES > this.limit) this.#evict()
+    const chunk = new Chunk(this.#next, rows, bytes)
     this.#chunks.push(chunk)
     this.#bytes += chunk.allocated
     return chunk

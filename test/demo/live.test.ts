@@ -1,0 +1,131 @@
+// The whole line on the demo's cluster: eBPF on real veths, names, gateway, tail. What it prints is held against what is
+// known to talk there, and nothing of it stays behind.
+
+import { readdirSync, readlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { repository, run, Task } from '../testbed/index.js'
+
+interface End {
+  readonly kind: string
+  readonly ip: string
+  readonly port?: number
+  readonly namespace?: string
+  readonly pod?: string
+  readonly workload?: { readonly kind: string; readonly name: string }
+  readonly nodeName?: string
+}
+
+interface Flow {
+  readonly id: number
+  readonly agentId: string
+  readonly nodeName: string
+  readonly event: string
+  readonly verdict?: string
+  readonly protocol: string
+  readonly source: End
+  readonly destination: End
+  readonly service?: {
+    readonly namespace?: string
+    readonly name?: string
+    readonly ip?: string
+    readonly port?: number
+  }
+  readonly forward: { readonly totalPackets: number; readonly totalBytes: number }
+  readonly reverse: { readonly totalPackets: number; readonly totalBytes: number }
+}
+
+const MAIN = join(repository, 'dist/test/demo/main.js')
+
+/** What a demo could leave behind on this machine. */
+async function traces(): Promise<{
+  namespaces: string[]
+  links: string
+  bpfLinks: Set<number>
+  processes: string[]
+}> {
+  const bpf = JSON.parse((await run(['bpftool', '-j', 'link', 'show'])).stdout || '[]') as { id: number }[]
+  const links = (await run(['ip', '-br', 'link'])).stdout
+  const processes = readdirSync('/proc').filter((pid) => {
+    try {
+      return /^\d+$/.test(pid) && readlinkSync(`/proc/${pid}/cwd`) === repository
+    } catch {
+      return false
+    }
+  })
+  const namespaces = readdirSync('/run/netns').filter((name) => name.includes('-demo_'))
+  return { namespaces, links, bpfLinks: new Set(bpf.map(({ id }) => id)), processes }
+}
+
+describe('the demo, live', () => {
+  it('shows every kind of talk with its names, and ends by itself', { timeout: 120_000 }, async () => {
+    const before = await traces()
+    const task = await Task.start([process.execPath, MAIN, '--duration', '12', '--output', 'json'])
+    const end = await task.ended
+    expect(end, task.stderr).toEqual({ code: 0, signal: null })
+
+    const lines = task.stdout.trimEnd().split('\n')
+    const messages = lines.map((line) => JSON.parse(line) as { flow?: Flow; lost?: unknown; error?: unknown })
+    expect(messages.filter((message) => message.error !== undefined)).toEqual([])
+    const flows = messages.flatMap((message) => (message.flow === undefined ? [] : [message.flow]))
+    const some = (what: string, matches: (flow: Flow) => boolean) =>
+      expect(flows.some(matches), `${what}, among ${flows.length} flows`).toBe(true)
+    const workload = (end: End, kind: string, name: string) =>
+      end.workload?.kind === kind && end.workload.name === name
+
+    for (const event of ['OPENED', 'UPDATED', 'CLOSED']) some(event, (flow) => flow.event === event)
+    some(
+      'frontend reaches api through its service',
+      ({ source, destination, service, verdict, event }) =>
+        workload(source, 'Deployment', 'frontend') &&
+        workload(destination, 'Deployment', 'api') &&
+        destination.port === 8080 &&
+        service?.name === 'api' &&
+        service.port === 80 &&
+        verdict === 'FORWARDED' &&
+        event === 'CLOSED',
+    )
+    some(
+      'api reaches db',
+      ({ source, destination }) =>
+        workload(source, 'Deployment', 'api') &&
+        workload(destination, 'StatefulSet', 'db') &&
+        destination.pod === 'db-0',
+    )
+    some('a CronJob asks the world', ({ source, destination }) => {
+      return workload(source, 'CronJob', 'report') && destination.kind === 'WORLD' && destination.port === 443
+    })
+    some('a closed port', ({ verdict, destination }) => verdict === 'REFUSED' && destination.port === 81)
+    some('the world comes in by a NodePort', ({ source, service }) => {
+      return source.kind === 'WORLD' && service?.name === 'frontend' && service.port === 30080
+    })
+    some('DNS', ({ protocol, destination, service }) => {
+      return protocol === 'UDP' && destination.port === 53 && service?.name === 'kube-dns'
+    })
+    some('ping', ({ protocol, source, destination }) => {
+      return (
+        protocol === 'ICMP' && source.namespace === 'monitoring' && destination.namespace === 'monitoring'
+      )
+    })
+    some('a dropped connection is no forwarded one', ({ destination, verdict }) => {
+      return destination.port === 6379 && verdict !== 'FORWARDED'
+    })
+    expect(new Set(flows.map((flow) => flow.nodeName))).toEqual(new Set(['n1', 'n2']))
+
+    // One connection is one flow: a request of 310 octets to the api closes with at least them, once per node.
+    const closed = flows.filter(({ event, service }) => event === 'CLOSED' && service?.name === 'api')
+    expect(closed.length).toBeGreaterThan(5)
+    for (const flow of closed) {
+      expect(flow.forward.totalBytes, JSON.stringify(flow)).toBeGreaterThan(310)
+      expect(flow.reverse.totalBytes, JSON.stringify(flow)).toBeGreaterThan(4_200)
+    }
+    const ids = closed.map(({ nodeName, agentId, id }) => `${nodeName}/${agentId}/${id}`)
+    expect(new Set(ids).size).toBe(ids.length)
+
+    const after = await traces()
+    expect(after.namespaces).toEqual([])
+    expect(after.links).toBe(before.links)
+    expect(after.processes.filter((pid) => !before.processes.includes(pid))).toEqual([])
+    expect([...after.bpfLinks].filter((id) => !before.bpfLinks.has(id))).toEqual([])
+  })
+})

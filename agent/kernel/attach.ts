@@ -129,7 +129,7 @@ export class Attachment {
       before.push(
         `${filter.kind} filter${filter.name === '' ? '' : ` ${filter.name}`} (priority ${filter.priority})`,
       )
-    return { state: before.length === 0 ? 'head' : 'behind', before: before.join(', ') }
+    return { state: before.length === 0 ? 'head' : 'behind', before: [...new Set(before)].join(', ') }
   }
 }
 

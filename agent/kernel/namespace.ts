@@ -346,11 +346,7 @@ export class Namespace {
   }
 }
 
-function newEntry(
-  device: Entry['interface'],
-  role: Role | undefined,
-  reason: string | undefined,
-): Entry {
+function newEntry(device: Entry['interface'], role: Role | undefined, reason: string | undefined): Entry {
   return {
     interface: device,
     role,

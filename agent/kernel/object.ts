@@ -8,7 +8,7 @@ import { address, Errno, errno, errnoName, kernelError } from './ffi.js'
 import { checkLayout, mismatch } from './layout/check.js'
 import { hook_counters, key4, key6, tunnel_device, tunnel_key, view4, view6 } from './layout.gen.js'
 import { libbpf, type ObjectPointer, withMessages } from './libbpf.js'
-import { permissionError } from './permission.js'
+import { lacksCapability, permissionError } from './permission.js'
 import { VerifierError } from './verifier.js'
 
 /** The maps that user space touches. */
@@ -198,9 +198,11 @@ function loadError(path: string, result: number, log: Buffer, messages: readonly
   const text = log.toString('utf8', 0, end < 0 ? log.length : end)
   const said = messages.filter((message) => !message.includes('BEGIN PROG LOAD LOG'))
   const cause = new Error([errnoName(number), ...said.slice(0, 3)].join('; '))
-  // The verifier says EACCES for a program it does not like; the lack of a capability is EPERM and leaves no log.
-  if (text.trim() !== '' && number !== Errno.EPERM) return new VerifierError(text, cause)
-  if (number === Errno.EPERM) return permissionError('load the BPF programs', undefined, cause)
+  // The verifier says EACCES for a program it does not like, and also for what CAP_PERFMON would allow; the lack of
+  // another capability is EPERM and leaves no log.
+  const refused = number === Errno.EPERM || (number === Errno.EACCES && lacksCapability())
+  if (refused) return permissionError('load the BPF programs', undefined, cause)
+  if (text.trim() !== '') return new VerifierError(text, cause)
   return new VethflowError('BPF_LOAD', `cannot load the BPF object ${path}`, {
     cause,
     exitCode: ExitCode.UNAVAILABLE,

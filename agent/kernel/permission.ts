@@ -25,6 +25,11 @@ export function missingCapabilities(needed: readonly Capability[], effective: bi
   )
 }
 
+/** True when this process lacks a capability that loading and attaching needs. */
+export function lacksCapability(): boolean {
+  return missingCapabilities(NEEDED, ownCapabilities()).length > 0
+}
+
 /**
  * NO_PERMISSION (exit code 77) for a refused `action` ("load the BPF programs"), naming what this process lacks of
  * `needed`. When it lacks nothing, somebody else refused: a user namespace, a security module, lockdown.
@@ -37,13 +42,17 @@ export function permissionError(
   const missing = missingCapabilities(needed, ownCapabilities())
   const options = { exitCode: ExitCode.NO_PERMISSION, ...(cause === undefined ? {} : { cause }) }
   if (missing.length > 0)
-    return new VethflowError('NO_PERMISSION', `no permission to ${action}: ${list(missing)} is lacking`, {
-      ...options,
-      hint: `Run as root, or grant ${list(needed)}`,
-    })
+    return new VethflowError(
+      'NO_PERMISSION',
+      `no permission to ${action}: ${list(missing)} ${missing.length === 1 ? 'is' : 'are'} lacking`,
+      {
+        ...options,
+        hint: `Run as root, or grant ${list(needed)}`,
+      },
+    )
   return new VethflowError(
     'NO_PERMISSION',
-    `no permission to ${action}, though ${list(needed)} is there: a user namespace or a security module forbids it`,
+    `no permission to ${action}, though ${list(needed)} ${needed.length === 1 ? 'is' : 'are'} there: a user namespace or a security module forbids it`,
     { ...options, hint: 'Run in the initial user namespace, and look for denials in the kernel log' },
   )
 }

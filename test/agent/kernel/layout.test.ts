@@ -24,7 +24,10 @@ function doctored(from: string, to: string): Buffer {
 }
 
 /** A copy in which the member table of a structure is changed through `change(view, offset of its first member)`. */
-function doctoredStruct(name: string, change: (data: DataView, type: number, members: number) => void): Buffer {
+function doctoredStruct(
+  name: string,
+  change: (data: DataView, type: number, members: number) => void,
+): Buffer {
   const bytes = Buffer.from(object('flow.bpf.o'))
   const section = elfSection(readElf(bytes), '.BTF') as Uint8Array
   const data = new DataView(section.buffer, section.byteOffset, section.byteLength)
@@ -100,7 +103,9 @@ describe('an object file', () => {
   }
 
   it('is refused before it is loaded when its layout differs', () => {
-    expect(load(doctored('conntrack', 'conntrick'))).toThrow(expect.objectContaining({ code: 'LAYOUT_MISMATCH' }))
+    expect(load(doctored('conntrack', 'conntrick'))).toThrow(
+      expect.objectContaining({ code: 'LAYOUT_MISMATCH' }),
+    )
   })
 
   it('is refused when its maps have other sizes', () => {

@@ -2,7 +2,17 @@
 // and a build of the project for child processes. Everything made here is removed by close().
 
 import { execFileSync } from 'node:child_process'
-import { closeSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Datapath } from '../../../agent/kernel/datapath.js'
@@ -76,7 +86,7 @@ export class Node {
   close(): void {
     if (libc().setns(this.home, CLONE_NEWNET) !== 0) throw new Error('cannot go home')
     closeSync(this.home)
-    for (const name of this.names.splice(0)) ip(`netns del ${name}`)
+    for (const name of this.names.splice(0)) if (existsSync(`/run/netns/${name}`)) ip(`netns del ${name}`)
   }
 }
 
@@ -109,7 +119,8 @@ export function packetsTo(datapath: Datapath, port: number): number {
         const word = end === 0 ? ports & 0xffff : ports >>> 16
         const number = ((word & 0xff) << 8) | (word >>> 8)
         // Towards end 1 are packets of dir 0, and the other way round.
-        if (number === port) packets += values[i * valueWords + (view4.view + view.packets) / 4 + (1 - end)] ?? 0
+        if (number === port)
+          packets += values[i * valueWords + (view4.view + view.packets) / 4 + (1 - end)] ?? 0
       }
     }
   })
@@ -172,7 +183,11 @@ export function appendTcx(programFd: number, ifindex: number, egress: boolean): 
 }
 
 /** Calls `probe` every 10 ms until it gives something, and gives that; fails after `limitMs`. */
-export async function until<T>(what: string, limitMs: number, probe: () => T | undefined | false): Promise<T> {
+export async function until<T>(
+  what: string,
+  limitMs: number,
+  probe: () => T | undefined | false,
+): Promise<T> {
   const end = performance.now() + limitMs
   for (;;) {
     const result = probe()
@@ -189,11 +204,17 @@ export class Build {
   constructor() {
     const project = resolve(import.meta.dirname, '../../..')
     this.folder = mkdtempSync(join(tmpdir(), 'vethflow-build-'))
+    // Children without privilege read it too.
+    chmodSync(this.folder, 0o755)
     try {
       // Other parts may not compile at this moment; what these tests need is emitted all the same.
-      execFileSync(join(project, 'node_modules/.bin/tsc'), ['-p', project, '--outDir', this.folder, '--noCheck'], {
-        stdio: 'ignore',
-      })
+      execFileSync(
+        join(project, 'node_modules/.bin/tsc'),
+        ['-p', project, '--outDir', this.folder, '--noCheck'],
+        {
+          stdio: 'ignore',
+        },
+      )
     } catch {
       // Reported by make check.
     }

@@ -13,9 +13,11 @@ import {
   type ListenAddress,
   listenAddress,
   nodeName,
+  oneOf,
   plainText,
   wholeNumber,
 } from './flag-values.js'
+import { FEATURES } from './kernel/features.js'
 import { type FlagTable, laterFlag, listFlag, parseFlags, switchFlag, valueFlag } from './flags.js'
 
 /** Everything that a person can say to an agent, checked. */
@@ -38,6 +40,8 @@ export interface AgentConfig {
   readonly historyBytes: number
   /** Serve other machines without TLS and token. */
   readonly insecure: boolean
+  /** Kernel features to do without (agent/kernel/features.ts). */
+  readonly disableFeatures: readonly string[]
 }
 
 /** Flags that serving the stream takes, in agent and gateway alike. */
@@ -128,6 +132,12 @@ export const agentFlags = {
     fallback: 131_072,
     shownDefault: '131072',
   }),
+  disableFeature: listFlag({
+    name: 'disable-feature',
+    takes: 'NAME',
+    help: 'do without a kernel feature, as `vethflow status` names it (repeatable)',
+    parse: oneOf(...FEATURES),
+  }),
   loopback: laterFlag('loopback'),
   pin: laterFlag('pin'),
   nats: laterFlag('nats', 'URL'),
@@ -161,6 +171,7 @@ export function parseAgentConfig(
     maxConnections: values.maxConnections,
     historyBytes: values.history,
     insecure: values.insecure,
+    disableFeatures: values.disableFeature,
   }
 }
 

@@ -49,9 +49,13 @@ function statusesOf(answer: unknown): StatusJson[] {
   return list.map(complete)
 }
 
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
 /** Checks what a server of another version may leave out. */
 function complete(value: unknown): StatusJson {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+  if (!isObject(value)) {
     throw new VethflowError('PROTOCOL', 'The server tells its status in a form that is not known here')
   }
   const empty: StatusJson = {
@@ -77,7 +81,7 @@ function complete(value: unknown): StatusJson {
         : Array.isArray(expected)
           ? Array.isArray(given)
           : typeof given === typeof expected
-    if (fits) status[key] = given
+    if (fits) status[key] = Array.isArray(given) ? given.filter(isObject) : given
   }
   return status as unknown as StatusJson
 }

@@ -23,16 +23,30 @@ export interface Running {
   readonly pid: number
   /** Resolves once stdout and stderr together contain `text`; rejects when the process ends before. */
   says(text: string): Promise<void>
+  /** What stdout has held so far. */
+  stdout(): string
   kill(signal: NodeJS.Signals): void
   readonly done: Promise<Finished>
 }
 
 /** Starts `vethflow`; no VETHFLOW_* variable of this process comes along. */
 export function start(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Running {
+  return spawned(process.execPath, [CLI, ...argv], env)
+}
+
+/** Runs bash with `vethflow` as a command; with `reader`, the script's stdout goes through that. */
+export function shell(script: string, reader?: string): Promise<Finished> {
+  const command = reader === undefined ? script : `{ ${script}; } | { ${reader}; }`
+  // exec: a job's pid is the command's own.
+  const path = `vethflow() { exec "${process.execPath}" "${CLI}" "$@"; }; export -f vethflow`
+  return spawned('bash', ['-c', `${path}; ${command}`], { SHELL: '/bin/bash' }).done
+}
+
+function spawned(file: string, args: readonly string[], env: Readonly<Record<string, string>>): Running {
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('VETHFLOW_'))
-  const child = spawn(process.execPath, [CLI, ...argv], {
+  const child = spawn(file, args, {
     cwd: ROOT,
-    env: { ...Object.fromEntries(inherited), TZ: 'UTC', ...env },
+    env: { ...Object.fromEntries(inherited), TZ: 'UTC', TERM: 'xterm', NO_COLOR: '', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let stdout = ''
@@ -70,7 +84,10 @@ export function start(argv: readonly string[], env: Readonly<Record<string, stri
         waiting.add(one)
         one()
       }),
-    kill: (signal) => child.kill(signal),
+    stdout: () => stdout,
+    kill: (signal) => {
+      child.kill(signal)
+    },
     done,
   }
 }

@@ -9,7 +9,7 @@ import { backoffMs } from '../../../ui-stream/client/backoff.js'
 import { connect as connectInBrowser } from '../../../ui-stream/client/browser.js'
 import { type ConnectOptions, connect, type FeedMessage } from '../../../ui-stream/client/index.js'
 import { closeAll, numbered, openServer, range } from '../server/harness.js'
-import { Proxy } from './proxy.js'
+import { TcpProxy } from './tcp-proxy.js'
 
 const ends: (() => unknown)[] = []
 afterEach(async () => {
@@ -124,7 +124,7 @@ describe.each([
 
   test('a broken connection is resumed without gap or double', async () => {
     const server = await openServer()
-    const proxy = await Proxy.open(server.address)
+    const proxy = await TcpProxy.open(server.address)
     ends.push(() => proxy.close())
     const reader = new Reader({ server: proxy.address, last: 0, follow: true, maxRetryMs: 50 }, open)
     await reader.until(() => reader.count('connected') === 1)

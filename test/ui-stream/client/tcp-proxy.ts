@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 
-export class Proxy {
+export class TcpProxy {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   #target: { host: string; port: number }
@@ -33,8 +33,8 @@ export class Proxy {
   }
 
   /** Listens on a free port and passes everything on to `ADDR:PORT`. */
-  static async open(target: string): Promise<Proxy> {
-    const proxy = new Proxy(target)
+  static async open(target: string): Promise<TcpProxy> {
+    const proxy = new TcpProxy(target)
     proxy.#server.listen(0, '127.0.0.1')
     await once(proxy.#server, 'listening')
     return proxy

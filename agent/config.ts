@@ -17,8 +17,8 @@ import {
   plainText,
   wholeNumber,
 } from './flag-values.js'
-import { FEATURES } from './kernel/features.js'
 import { type FlagTable, laterFlag, listFlag, parseFlags, switchFlag, valueFlag } from './flags.js'
+import { FEATURES } from './kernel/features.js'
 
 /** Everything that a person can say to an agent, checked. */
 export interface AgentConfig {

@@ -14,6 +14,7 @@ import { bootUs, wallUs } from './kernel/clock.js'
 import { Datapath } from './kernel/datapath.js'
 import { HookDirectory } from './kernel/hook-directory.js'
 import { LossTotals } from './loss-totals.js'
+import { registerAgentMetrics } from './metrics.js'
 import { agentStatus } from './status.js'
 import { version } from './version.js'
 
@@ -48,7 +49,10 @@ async function wire(
   const agentId = randomBytes(6).toString('hex')
 
   // kernel
-  const datapath = Datapath.open({ maxConnections: config.maxConnections })
+  const datapath = Datapath.open({
+    maxConnections: config.maxConnections,
+    disable: new Set(config.disableFeatures),
+  })
   ends.push(() => datapath.close())
   const hooks = new HookDirectory()
   const losses = new LossTotals(config.nodeName)
@@ -94,6 +98,7 @@ async function wire(
     log,
   })
   ends.push(() => server.close())
+  registerAgentMetrics(server.registry, datapath, () => capture.state())
   const own = new OwnConnections(Number(server.address.slice(server.address.lastIndexOf(':') + 1)))
 
   // capture

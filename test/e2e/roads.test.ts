@@ -1,0 +1,196 @@
+// The roads on which counting is hard: wherever a connection is translated, wrapped or redirected on a node, that node
+// tells it as one flow, with each direction exactly what the sockets sent.
+
+import { afterEach, describe, expect, it } from 'vitest'
+import {
+  endpoint,
+  type Namespace,
+  type Node,
+  type Pod,
+  type TcpReport,
+  Testbed,
+  tcpConnect,
+  tcpServer,
+} from '../testbed/index.js'
+import { type FlowJson, RunningAgent, sums } from './agent.js'
+
+const VIP = '10.96.7.7'
+const BYTES = { bytesOut: 300_000, bytesIn: 700_000 }
+
+let bed: Testbed | undefined
+const agents: RunningAgent[] = []
+
+afterEach(async () => {
+  await Promise.all(agents.splice(0).map((agent) => agent.kill()))
+  await bed?.close()
+  bed = undefined
+})
+
+async function agent(node: Node, name: string, flags: readonly string[] = []): Promise<RunningAgent> {
+  const running = await RunningAgent.start(bed!, node, name, { flags })
+  agents.push(running)
+  return running
+}
+
+/**
+ * What the client's socket counted: segments out and in, SYN and SYN+ACK included. (The server's own count lacks the
+ * SYN+ACK, which the kernel sends before there is a socket.)
+ */
+interface Exchange {
+  readonly sent: TcpReport
+}
+
+/** One connection from `from` to `to`, served by `backend` at `port`. */
+async function exchange(from: Namespace, to: string, backend: Namespace, port: number): Promise<Exchange> {
+  const server = await tcpServer(backend, port)
+  const sent = await tcpConnect(from, to, { count: 1, ...BYTES })
+  await server.stop()
+  expect(sent).toMatchObject({ ok: 1 })
+  return { sent }
+}
+
+/** Ends the agent and expects that it told exactly one TCP flow, counted as the sockets did. */
+async function expectOneFlow(running: RunningAgent, { sent }: Exchange): Promise<FlowJson> {
+  await running.until('closed', (a) => a.flows.some((f) => f.protocol === 'TCP' && f.event === 'CLOSED'))
+  await running.close()
+  const flows = running.flows.filter((f) => f.protocol === 'TCP')
+  const ids = new Set(flows.map((f) => f.id))
+  const told = sums(flows)
+  expect(
+    { flows: ids.size, forward: told.forward, reverse: told.reverse, consistent: told.consistent },
+    running.summary(),
+  ).toEqual({ flows: 1, forward: sent.segmentsOut, reverse: sent.segmentsIn, consistent: true })
+  expect(running.lost).toEqual([])
+  expect(flows.filter((f) => f.event === 'OPENED')).toHaveLength(1)
+  expect(flows.filter((f) => f.event === 'CLOSED')).toHaveLength(1)
+  return flows.at(-1)!
+}
+
+function service(port: number, targetPort: number, backends: readonly Pod[], nodePort?: number) {
+  return [
+    {
+      namespace: 'default',
+      name: 'web',
+      clusterIP: VIP,
+      ports: [{ port, targetPort, ...(nodePort === undefined ? {} : { nodePort }) }],
+      backends,
+    },
+  ]
+}
+
+describe('one flow on', () => {
+  it('a ClusterIP whose backend is on the same node', async () => {
+    bed = await Testbed.create('cip')
+    const node = await bed.node('n1')
+    const [client, server] = [await node.pod({ name: 'client' }), await node.pod({ name: 'server' })]
+    await bed.services(service(80, 8080, [server]))
+    const running = await agent(node, 'n1')
+    const flow = await expectOneFlow(running, await exchange(client, endpoint(VIP, 80), server, 8080))
+    expect(flow.source).toMatchObject({ ip: client.ip })
+    expect(flow.destination).toMatchObject({ ip: server.ip, port: 8080 })
+    expect(flow.translation).toMatchObject({ destinationIp: server.ip, destinationPort: 8080 })
+  }, 60_000)
+
+  it.each([
+    ['every hook', []],
+    ['no hook on the overlay device', ['--exclude-interface', 'flannel*']],
+    ['no hook on the uplink', ['--exclude-interface', 'eth*']],
+  ])(
+    'a ClusterIP with a backend behind VXLAN, %s',
+    async (_, flags) => {
+      bed = await Testbed.create('vxlan')
+      const [n1, n2] = [await bed.node('n1'), await bed.node('n2')]
+      await bed.vxlan()
+      const [client, server] = [await n1.pod({ name: 'client' }), await n2.pod({ name: 'server' })]
+      await bed.services(service(80, 8080, [server]))
+      const [a1, a2] = [await agent(n1, 'n1', flags), await agent(n2, 'n2', flags)]
+      const done = await exchange(client, endpoint(VIP, 80), server, 8080)
+      const near = await expectOneFlow(a1, done)
+      const far = await expectOneFlow(a2, done)
+      expect(near.destination).toMatchObject({ ip: server.ip, port: 8080 })
+      expect(near.source).toMatchObject({ ip: client.ip })
+      expect(far.source).toMatchObject({ ip: client.ip })
+      if (flags.length === 0)
+        expect(near.tunnel).toMatchObject({ type: 'VXLAN', source: n1.ip, destination: n2.ip })
+    },
+    60_000,
+  )
+
+  it('a hairpin: a pod that reaches itself through a ClusterIP', async () => {
+    bed = await Testbed.create('hairpin')
+    const node = await bed.node('n1')
+    const pod = await node.pod({ name: 'self' })
+    await bed.services(service(80, 8080, [pod]))
+    const running = await agent(node, 'n1')
+    const flow = await expectOneFlow(running, await exchange(pod, endpoint(VIP, 80), pod, 8080))
+    expect(flow.source).toMatchObject({ ip: pod.ip })
+    expect(flow.destination).toMatchObject({ ip: pod.ip, port: 8080 })
+  }, 60_000)
+
+  it.each([
+    ['at veth and uplink', []],
+    ['at the uplink only', ['--interface', 'eth0']],
+    ['at the veth only', ['--interface', 'veth*']],
+  ])(
+    'a pod that speaks to the world as the node, seen %s',
+    async (_, flags) => {
+      bed = await Testbed.create('masq')
+      const node = await bed.node('n1')
+      const pod = await node.pod({ name: 'client' })
+      const world = await bed.world('outside')
+      const running = await agent(node, 'n1', flags)
+      const flow = await expectOneFlow(running, await exchange(pod, endpoint(world.ip, 443), world, 443))
+      expect(flow.source).toMatchObject({ ip: pod.ip })
+      expect(flow.destination).toMatchObject({ ip: world.ip, port: 443 })
+      if (!flags.includes('veth*')) expect(flow.translation).toMatchObject({ sourceIp: node.ip })
+    },
+    60_000,
+  )
+
+  it("a node's own process to a ClusterIP, its backend here", async () => {
+    bed = await Testbed.create('proc')
+    const node = await bed.node('n1')
+    const server = await node.pod({ name: 'server' })
+    await bed.services(service(80, 8080, [server]))
+    const running = await agent(node, 'n1')
+    const flow = await expectOneFlow(running, await exchange(node, endpoint(VIP, 80), server, 8080))
+    expect(flow.service).toMatchObject({ ip: VIP, port: 80 })
+    expect(flow.destination).toMatchObject({ ip: server.ip, port: 8080 })
+  }, 60_000)
+
+  it("a node's own process to a ClusterIP, its backend on another node", async () => {
+    bed = await Testbed.create('procfar')
+    const [n1, n2] = [await bed.node('n1'), await bed.node('n2')]
+    await bed.routes()
+    const server = await n2.pod({ name: 'server' })
+    await bed.services(service(80, 8080, [server]))
+    const [a1, a2] = [await agent(n1, 'n1'), await agent(n2, 'n2')]
+    const done = await exchange(n1, endpoint(VIP, 80), server, 8080)
+    const near = await expectOneFlow(a1, done)
+    await expectOneFlow(a2, done)
+    expect(near.destination).toMatchObject({ ip: server.ip, port: 8080 })
+  }, 60_000)
+
+  it.each([
+    ['here', true],
+    ['on another node', false],
+  ])(
+    'a NodePort with its backend %s',
+    async (_, local) => {
+      bed = await Testbed.create('nodeport')
+      const [n1, n2] = [await bed.node('n1'), await bed.node('n2')]
+      await bed.routes()
+      const server = await (local ? n1 : n2).pod({ name: 'server' })
+      const world = await bed.world('outside')
+      await bed.services(service(80, 8080, [server], 30080))
+      const [a1, a2] = [await agent(n1, 'n1'), await agent(n2, 'n2')]
+      const done = await exchange(world, endpoint(n1.ip, 30080), server, 8080)
+      const near = await expectOneFlow(a1, done)
+      expect(near.source).toMatchObject({ ip: world.ip })
+      expect(near.destination).toMatchObject({ ip: server.ip, port: 8080 })
+      expect(near.service).toMatchObject({ ip: n1.ip, port: 30080 })
+      if (!local) await expectOneFlow(a2, done)
+    },
+    60_000,
+  )
+})

@@ -1,0 +1,39 @@
+// The folder that scenario.sh works in: the two C programs compiled without need of any library, the objects, the
+// frames. Also runs the scenario on this machine's own kernel, in namespaces that go with it.
+
+import { spawnSync } from 'node:child_process'
+import { copyFileSync, existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { run } from '../testbed/run.js'
+import { repository } from '../testbed/tools.js'
+import type { Script } from './script.js'
+
+const HERE = join(repository, 'test/kernels')
+const PATIENCE_MS = 200_000
+
+/** What is missing for building the folder and trying this machine's kernel, or undefined. */
+export function unbuildable(): string | undefined {
+  const tools = ['gcc', 'ip', 'nft', 'unshare'].filter(
+    (tool) => spawnSync('sh', ['-c', `command -v ${tool}`]).status !== 0,
+  )
+  if (tools.length > 0) return `not there: ${tools.join(', ')}`
+  if (!existsSync('/usr/include/bpf/libbpf.h')) return 'libbpf-dev is not there'
+  return process.getuid?.() === 0 ? undefined : 'needs root'
+}
+
+/** Fills an empty folder. Throws with what the compiler said. */
+export async function makeWork(folder: string, script: Script): Promise<void> {
+  const compile = ['gcc', '-O2', '-Wall', '-Werror', '-static', '-o']
+  await run([...compile, join(folder, 'capture'), join(HERE, 'capture.c'), '-lbpf', '-lelf', '-lz'])
+  await run([...compile, join(folder, 'stream'), join(HERE, 'stream.c')])
+  for (const name of ['flow.bpf.o', 'flow-5.10.bpf.o'])
+    copyFileSync(join(repository, 'bpf/prebuilt', name), join(folder, name))
+  for (const name of ['scenario.sh', 'service.nft']) copyFileSync(join(HERE, name), join(folder, name))
+  writeFileSync(join(folder, 'frames'), script.bytes)
+}
+
+/** What scenario.sh says on the kernel that runs here. */
+export async function runHere(folder: string): Promise<string> {
+  const argv = ['unshare', '--net', '--mount', 'sh', join(folder, 'scenario.sh'), folder]
+  return (await run(argv, { timeoutMs: PATIENCE_MS })).stdout
+}

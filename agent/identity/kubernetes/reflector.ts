@@ -23,6 +23,8 @@ import { type Resource, ruleOf } from './resources.js'
 export interface ReflectorTimes {
   /** Most silence of a request for a page, or of a watch before its first byte. */
   readonly answer: number
+  /** Most silence of a watch-list before its initial events have ended; then the list is read in pages. */
+  readonly initial: number
   /** Most silence of a watch whose server sends bookmarks (about once a minute). */
   readonly silenceWithBookmarks: number
   /** The same for one that has not shown any. */
@@ -39,6 +41,7 @@ export interface ReflectorTimes {
 
 export const FIELD_TIMES: ReflectorTimes = {
   answer: 30_000,
+  initial: 10_000,
   silenceWithBookmarks: 90_000,
   silence: 300_000,
   watch: 300_000,
@@ -68,6 +71,9 @@ export interface ReflectorOptions {
 /** The server has forgotten the version that we asked from. */
 class Expired extends Error {}
 
+/** The initial events do not come to their end. */
+class Unended extends Error {}
+
 export class Reflector {
   /** Read once. */
   synced = false
@@ -84,8 +90,12 @@ export class Reflector {
   #response: IncomingMessage | undefined
   #heardAt = performance.now()
   #restarts = 0
+  #warned = false
+  #toldMalformed = false
   #lastError: string | undefined
   #forbiddenSince = 0
+  /** The version from which the last watch failed on a line that could not be read. */
+  #unreadableAfter: string | undefined
 
   /** Begins at once; the owner calls `close`. */
   constructor(resource: Resource, options: ReflectorOptions) {
@@ -138,7 +148,7 @@ export class Reflector {
         await this.#follow(true)
         return
       } catch (error) {
-        if (!refusesWatchList(error)) throw error
+        if (!this.#refusesWatchList(error)) throw error
         this.#watchList = false
       }
     }
@@ -146,11 +156,23 @@ export class Reflector {
     await this.#follow(false)
   }
 
+  /**
+   * A server without watch-list says 400 or 422 to its parameters. One that takes no notice of them sends the objects
+   * and then nothing, or bookmarks of another kind.
+   */
+  #refusesWatchList(error: unknown): boolean {
+    if (error instanceof StatusError) return error.status === 400 || error.status === 422
+    return this.#watchList === undefined && error instanceof Unended
+  }
+
   /** Notes and tells what went wrong; the least time to wait in ms. */
   #failed(error: unknown): number {
     if (error instanceof Expired) this.#version = undefined
-    // After a line that could not be read nobody knows what was missed.
-    if (error instanceof VethflowError && error.code === 'KUBERNETES_ANSWER') this.#version = undefined
+    // A line that could not be read comes again from the version before it. If it will not be read then, either, a list
+    // goes round it.
+    const unreadable = error instanceof VethflowError && error.code === 'KUBERNETES_ANSWER'
+    if (unreadable && this.#version === this.#unreadableAfter) this.#version = undefined
+    this.#unreadableAfter = unreadable ? this.#version : undefined
     const status = error instanceof StatusError ? error.status : 0
     if (status === 410) this.#version = undefined
     const missing = status === 403
@@ -165,7 +187,10 @@ export class Reflector {
     }
     // The server forgets old versions in the ordinary course of things.
     const ordinary = error instanceof Expired || status === 410
-    if (!ordinary && what !== this.#lastError) this.#options.log.warn(`${this.resource.name}: ${what}`)
+    if (!ordinary && what !== this.#lastError) {
+      this.#warned = true
+      this.#options.log.warn(`${this.resource.name}: ${what}`)
+    }
     this.#lastError = what
     if (missing) {
       const forGood = performance.now() - this.#forbiddenSince > FORBIDDEN_FOR_GOOD_MS
@@ -174,15 +199,22 @@ export class Reflector {
     return error instanceof StatusError ? error.retryAfterMs * (1 + Math.random() / 4) : 0
   }
 
-  /** The server speaks to us as it should. */
+  #upsert(object: unknown): void {
+    const { sink, log } = this.#options
+    if (sink.upsert(this.resource.kind, object) || this.#toldMalformed) return
+    this.#toldMalformed = true
+    log.warn(`${this.resource.name}: left out an object without name or namespace`)
+  }
+
+  /** The server has said something. */
   #heard(): void {
     this.#heardAt = performance.now()
   }
 
+  /** All is as it should be. */
   #well(): void {
-    this.#heard()
-    if (this.#lastError !== undefined && this.synced)
-      this.#options.log.info(`${this.resource.name}: in order again`)
+    if (this.#warned) this.#options.log.info(`${this.resource.name}: in order again`)
+    this.#warned = false
     this.#lastError = undefined
     this.forbidden = false
   }
@@ -213,7 +245,7 @@ export class Reflector {
       if (!Array.isArray(listed.items) && listed.items !== null) {
         throw new VethflowError('KUBERNETES_ANSWER', 'the API server sent a page without items')
       }
-      for (const object of listed.items ?? []) sink.upsert(kind, object)
+      for (const object of listed.items ?? []) this.#upsert(object)
       this.#heard()
       version = text(metadata.resourceVersion) ?? version
       // Tokens are longer than any name.
@@ -249,10 +281,11 @@ export class Reflector {
     let listing = initial
     let began = false
     let bookmarks = false
-    const guard = this.#guard(response, () =>
-      listing ? times.answer : bookmarks ? times.silenceWithBookmarks : times.silence,
+    const guard = this.#guard(
+      response,
+      () => listing,
+      () => (listing ? times.initial : bookmarks ? times.silenceWithBookmarks : times.silence),
     )
-    if (!initial) this.#well()
     try {
       await readEvents(response, (type, object) => {
         this.#heard()
@@ -262,11 +295,13 @@ export class Reflector {
           began = true
           sink.begin(kind)
         }
-        if (type === 'ADDED' || type === 'MODIFIED') sink.upsert(kind, object)
+        if (type === 'ADDED' || type === 'MODIFIED') this.#upsert(object)
         else if (type === 'DELETED') sink.remove(kind, object)
         else if (type === 'BOOKMARK') {
           bookmarks = true
-          if (listing && fields(metadata.annotations)[INITIAL_END] === 'true') {
+          if (listing) {
+            if (fields(metadata.annotations)[INITIAL_END] !== 'true')
+              throw new Unended('a bookmark before the end')
             if (version === undefined)
               throw new VethflowError('KUBERNETES_ANSWER', 'a bookmark without resourceVersion')
             listing = false
@@ -276,27 +311,32 @@ export class Reflector {
           }
         } else if (type === 'ERROR') throw streamError(object)
         if (!listing && version !== undefined) this.#version = version
+        if (!listing) this.#well()
       })
       if (listing)
         throw new VethflowError('KUBERNETES_ANSWER', 'the initial events ended without their bookmark')
     } finally {
-      clearTimeout(guard)
+      clearInterval(guard)
       this.#response = undefined
     }
   }
 
   /** Ends a stream that has been silent for longer than `limit()` says. */
-  #guard(response: IncomingMessage, limit: () => number): NodeJS.Timeout {
-    let silentSince = performance.now()
+  #guard(response: IncomingMessage, listing: () => boolean, limit: () => number): NodeJS.Timeout {
+    const began = performance.now()
+    let silentSince = began
     response.on('data', () => {
       silentSince = performance.now()
     })
-    const step = Math.max(10, Math.min(this.#times.answer, this.#times.silenceWithBookmarks) / 8)
+    const step = Math.max(10, Math.min(this.#times.initial, this.#times.silenceWithBookmarks) / 8)
     const timer = setInterval(() => {
-      const silence = performance.now() - silentSince
+      const now = performance.now()
+      // A watch on which nothing happens is as it should be.
+      if (!listing() && now - began > this.#times.healthy) this.#well()
+      const silence = now - silentSince
       if (silence < limit()) return
-      const seconds = Math.round(silence / 100) / 10
-      response.destroy(new VethflowError('KUBERNETES_SILENT', `no byte from the watch for ${seconds} s`))
+      const what = `no byte from the watch for ${Math.round(silence / 100) / 10} s`
+      response.destroy(listing() ? new Unended(what) : new VethflowError('KUBERNETES_SILENT', what))
     }, step)
     timer.unref()
     return timer
@@ -317,11 +357,6 @@ export class Reflector {
     this.#response = response
     return response
   }
-}
-
-/** A server without watch-list says 400 or 422 to its parameters, or sends no end of the initial events. */
-function refusesWatchList(error: unknown): boolean {
-  return error instanceof StatusError && (error.status === 400 || error.status === 422)
 }
 
 function streamError(status: Fields): Error {

@@ -86,7 +86,7 @@ function send(url: URL, given: RequestOptions, options: GetOptions): Promise<Inc
     const timer = setTimeout(silent, options.silenceMs)
     request.on('error', (error) => {
       clearTimeout(timer)
-      reject(error)
+      reject(error instanceof VethflowError || options.signal.aborted ? error : unreachable(url, error))
     })
     request.on('response', (message) => {
       response = message
@@ -101,6 +101,12 @@ function send(url: URL, given: RequestOptions, options: GetOptions): Promise<Inc
     })
     request.end()
   })
+}
+
+function unreachable(url: URL, error: Error): VethflowError {
+  // Where a name has several addresses, the error of each is inside, and its own message is empty.
+  const cause: unknown = error instanceof AggregateError ? (error.errors[0] ?? error) : error
+  return new VethflowError('KUBERNETES_AWAY', `cannot reach the API server at ${url.host}`, { cause })
 }
 
 async function readBody(response: IncomingMessage, limit: number): Promise<string> {

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 
-import { build, run } from './built.js'
+import { build, run, shell } from './built.js'
 
 beforeAll(build)
 
@@ -94,3 +94,13 @@ test('nobody listens: exit code 69 and one line', async () => {
     expect(code).toBe(69)
   }
 })
+
+test.runIf(process.getuid?.() === 0)(
+  'detach tells what it removed, in a namespace where there is nothing',
+  async () => {
+    const { code, stdout, stderr } = await shell('unshare --net bash -c "vethflow detach"')
+    expect(stderr).toBe('')
+    expect(stdout).toBe('0 programs removed\n')
+    expect(code).toBe(0)
+  },
+)

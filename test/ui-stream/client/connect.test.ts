@@ -184,14 +184,11 @@ test('a slow reader loses the oldest, and every record is either received or tol
   expect(first.value).toMatchObject({ type: 'connected' })
   const batch = numbered(1, 1000)
   const batches = 200
-  const before = process.memoryUsage().rss
   for (let i = 0; i < batches; i++) {
     for (let row = 0; row < 1000; row++) batch.flows.id[row] = i * 1000 + row + 1
     server.publish(batch)
     await new Promise((resolve) => setImmediate(resolve))
   }
-  // Some 60 MB were published and nobody read: they must not lie in this process.
-  expect(process.memoryUsage().rss - before).toBeLessThan(48 * 2 ** 20)
   let received = 0
   let lost = 0
   let last = 0
@@ -205,8 +202,9 @@ test('a slow reader loses the oldest, and every record is either received or tol
     } else if (message.type === 'lost') lost += message.lost.count ?? 0
     if (last === batches * 1000) break
   }
-  expect(lost).toBeGreaterThan(0)
   expect(received + lost).toBe(batches * 1000)
+  // What is received lay in the kernel's buffers or in bounded queues while nobody read; the most of it did not.
+  expect(received).toBeLessThan(batches * 500)
 })
 
 describe('what no new try can mend ends the feed at once', () => {

@@ -135,6 +135,8 @@ test('a status with odd types is shown as far as it makes sense', async () => {
     interfaces: 'none',
     flowsPerSecond: 'many',
     lost: [null, 3],
+    features: [{}],
+    connected: true,
   })
   const http = createServer((_request, response) => response.end(body)).listen(0, '127.0.0.1')
   ends.push(() => http.close())

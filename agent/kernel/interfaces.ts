@@ -77,18 +77,16 @@ export class Interfaces {
     for (const link of this.links.values()) this.all.set(link.ifindex, this.compose(link))
   }
 
-  static open(): Interfaces {
+  /** `bufferBytes`: room for notifications that wait to be polled; 4 MiB, some 2,000 of them, unless given. */
+  static open(bufferBytes?: number): Interfaces {
     const requests = NetlinkSocket.open()
     let notifications: NetlinkSocket | undefined
     try {
       // Subscribe first, list after: what changes in between is told twice rather than never.
-      notifications = NetlinkSocket.subscribe([
-        RTNLGRP_LINK,
-        RTNLGRP_IPV4_IFADDR,
-        RTNLGRP_IPV6_IFADDR,
-        RTNLGRP_IPV4_ROUTE,
-        RTNLGRP_IPV6_ROUTE,
-      ])
+      notifications = NetlinkSocket.subscribe(
+        [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE],
+        bufferBytes,
+      )
       return new Interfaces(requests, notifications)
     } catch (error) {
       requests.close()
@@ -201,6 +199,8 @@ export class Interfaces {
 
   private relist(changes: InterfaceChange[]): void {
     this.relisted++
+    // What was queued before the loss is older than what the list will say.
+    while (this.notifications.receive(POLL_LIMIT, () => {}) !== 'idle');
     const snapshot = this.list()
     for (const ifindex of [...this.links.keys()])
       if (!snapshot.links.has(ifindex)) this.remove(ifindex, changes)

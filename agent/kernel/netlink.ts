@@ -66,18 +66,19 @@ export class NetlinkSocket {
 
   /** For requests and dumps: calls wait for the kernel's answer, which is there at once. */
   static open(): NetlinkSocket {
-    return NetlinkSocket.create(0, 0)
+    return NetlinkSocket.create(0, 0, 0)
   }
 
   /** For notifications of the multicast `groups` (RTNLGRP_*): receive() never waits. */
-  static subscribe(groups: readonly number[]): NetlinkSocket {
+  static subscribe(groups: readonly number[], bufferBytes = SUBSCRIPTION_BUFFER): NetlinkSocket {
     return NetlinkSocket.create(
       SOCK_NONBLOCK,
       groups.reduce((mask, group) => (mask | (1 << (group - 1))) >>> 0, 0),
+      bufferBytes,
     )
   }
 
-  private static create(flags: number, groups: number): NetlinkSocket {
+  private static create(flags: number, groups: number, bufferBytes: number): NetlinkSocket {
     const fd = libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | flags, 0)
     if (fd < 0) throw kernelError('NETLINK', 'open a netlink socket', errno())
     const socket = new NetlinkSocket(fd)
@@ -95,7 +96,7 @@ export class NetlinkSocket {
       const timeval = Buffer.alloc(16)
       timeval.writeUInt32LE(2)
       option(SOL_SOCKET, SO_RCVTIMEO, timeval)
-    } else option(SOL_SOCKET, SO_RCVBUFFORCE, word(SUBSCRIPTION_BUFFER))
+    } else option(SOL_SOCKET, SO_RCVBUFFORCE, word(bufferBytes))
     const own = Buffer.alloc(12)
     own.writeUInt16LE(AF_NETLINK)
     own.writeUInt32LE(groups, 8)

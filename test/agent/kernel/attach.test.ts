@@ -128,6 +128,17 @@ describe('attaching', () => {
     expect(datapath.hookCounters()).toEqual([])
   })
 
+  it('reads a device without Ethernet header', () => {
+    ip('tuntap add tun0 mode tun')
+    ip('addr add 10.99.7.9/24 dev tun0')
+    ip('link set tun0 up')
+    datapath.follow()
+    expect(statusOf('tun0')).toMatchObject({ role: 'l3', attach: 'tcx' })
+    sendUdp(node.name, 7, 4005, 11)
+    expect(packetsTo(datapath, 4005)).toBe(11)
+    expect(datapath.hookCounters().map(({ otherPackets }) => otherPackets)).toEqual([0, 0])
+  })
+
   it('adds the counters of a hook that went to those retired', async () => {
     const pod = node.namespace()
     ip(`link add v6 type veth peer name eth0 netns ${pod}`)

@@ -53,6 +53,8 @@ export class Node {
     const name = `vf-k-${process.pid}-${made++}`
     ip(`netns add ${name}`)
     this.names.push(name)
+    // No packets but the test's own: IPv6 would look for neighbours and routers.
+    run('ip', 'netns', 'exec', name, 'sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1')
     return name
   }
 
@@ -146,14 +148,16 @@ export function bpfDescriptors(): string[] {
 }
 
 /** A program of the tc kind that returns `verdict`, or redirects to an interface. Close the descriptor. */
-export function foreignProgram(action: { verdict: number } | { redirect: number }): number {
+export function foreignProgram(
+  action: { verdict: number } | { redirect: number } | { redirectPeer: number },
+): number {
   const code: number[][] =
     'verdict' in action
       ? [[0xb7, 0, action.verdict]]
       : [
-          [0xb7, 1, action.redirect],
+          [0xb7, 1, 'redirect' in action ? action.redirect : action.redirectPeer],
           [0xb7, 2, 0],
-          [0x85, 0, 23 /* bpf_redirect */],
+          [0x85, 0, 'redirect' in action ? 23 /* bpf_redirect */ : 155 /* bpf_redirect_peer */],
         ]
   const instructions = [...code, [0x95, 0, 0]].map(([opcode, register, immediate]) => {
     const bytes = Buffer.alloc(8)

@@ -21,7 +21,7 @@ deps-bpf:
 	@test/setup/system.sh bpf
 
 build: deps ## Compile to dist/ (npx vethflow runs it)
-	@node proto/generate.mjs >&2
+	@node proto/generate.mjs >/dev/null
 	@$(BIN)/tsc -p . >&2
 	@chmod +x dist/ui-stream/cli.js
 
@@ -30,7 +30,7 @@ bpf: deps-bpf ## Rebuild the prebuilt kernel objects (pinned clang-19)
 
 check: deps ## Types, lint, format, and that the kernel objects match their sources
 	@if [ "$$CI" = true ]; then test/setup/system.sh bpf; fi
-	@node proto/generate.mjs >&2
+	@node proto/generate.mjs >/dev/null
 	@$(BIN)/tsc --noEmit -p .
 	@$(BIN)/biome ci --colors=off .
 	@test/setup/bpf-check.sh

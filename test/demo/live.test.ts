@@ -1,7 +1,8 @@
 // The whole line on the demo's cluster: eBPF on real veths, names, gateway, tail. What it prints is held against what is
 // known to talk there, and nothing of it stays behind.
 
-import { readdirSync, readlinkSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { repository, run, Task } from '../testbed/index.js'
@@ -35,6 +36,10 @@ interface Flow {
   readonly reverse: { readonly totalPackets: number; readonly totalBytes: number }
 }
 
+/** In the environment of everything that a demo of this file starts. */
+const MARK = `VETHFLOW_TEST_MARK=${process.pid}`
+const env = { VETHFLOW_TEST_MARK: String(process.pid) }
+
 const MAIN = join(repository, 'dist/test/demo/main.js')
 
 /** What a demo could leave behind on this machine. */
@@ -46,13 +51,7 @@ async function traces(): Promise<{
 }> {
   const bpf = JSON.parse((await run(['bpftool', '-j', 'link', 'show'])).stdout || '[]') as { id: number }[]
   const links = (await run(['ip', '-br', 'link'])).stdout
-  const processes = readdirSync('/proc').filter((pid) => {
-    try {
-      return /^\d+$/.test(pid) && readlinkSync(`/proc/${pid}/cwd`) === repository
-    } catch {
-      return false
-    }
-  })
+  const processes = readdirSync('/proc').filter((pid) => procFile(pid, 'environ').includes(MARK))
   const namespaces = readdirSync('/run/netns').filter((name) => name.includes('-demo_'))
   return { namespaces, links, bpfLinks: new Set(bpf.map(({ id }) => id)), processes }
 }
@@ -60,7 +59,7 @@ async function traces(): Promise<{
 describe('the demo, live', () => {
   it('shows every kind of talk with its names, and ends by itself', { timeout: 120_000 }, async () => {
     const before = await traces()
-    const task = await Task.start([process.execPath, MAIN, '--duration', '12', '--output', 'json'])
+    const task = await Task.start([process.execPath, MAIN, '--duration', '12', '--output', 'json'], { env })
     const end = await task.ended
     expect(end, task.stderr).toEqual({ code: 0, signal: null })
 
@@ -125,7 +124,52 @@ describe('the demo, live', () => {
     const after = await traces()
     expect(after.namespaces).toEqual([])
     expect(after.links).toBe(before.links)
-    expect(after.processes.filter((pid) => !before.processes.includes(pid))).toEqual([])
+    expect(after.processes).toEqual([])
     expect([...after.bpfLinks].filter((id) => !before.bpfLinks.has(id))).toEqual([])
   })
+
+  it('says so and cleans up when an agent dies', { timeout: 60_000 }, async () => {
+    const task = await Task.start([process.execPath, MAIN], { env })
+    await task.said(/flows until Ctrl-C/, 40_000)
+    const agent = readdirSync('/proc').find((pid) => {
+      const argv = procFile(pid, 'cmdline')
+      return argv.includes('agent') && argv.some((word) => word.includes(`/vf${task.pid}-demo_`))
+    })
+    process.kill(Number(agent), 'SIGKILL')
+    expect(await task.ended).toEqual({ code: 1, signal: null })
+    expect(task.stderr).toMatch(/^demo: the agent of n[12] ended with SIGKILL/m)
+    expect(await traces()).toMatchObject({ namespaces: [], processes: [] })
+  })
+
+  it('ends with make when only make is interrupted, with a summary and nothing left', {
+    timeout: 90_000,
+  }, async () => {
+    const make = await Task.start(['make', '-C', repository, '-s', 'demo'], { env })
+    await make.said(/ OPENED /, 80_000)
+    make.signal('SIGINT')
+    expect((await make.ended).signal ?? (await make.ended).code).not.toBe(0)
+    expect(make.stderr).toMatch(/^\d+ flows? shown, 0 lost$/m)
+    expect(make.stderr).toMatch(/everything is removed$/m)
+    expect(await traces()).toMatchObject({ namespaces: [], processes: [] })
+  })
+
+  it('builds nothing when its port is taken', async () => {
+    const holder = createServer()
+    await new Promise<void>((resolve) => holder.listen(4280, '127.0.0.1', resolve))
+    try {
+      const task = await Task.start([process.execPath, MAIN], { env })
+      expect((await task.ended).code).toBe(2)
+      expect(task.stderr).toMatch(/port 4280 of 127\.0\.0\.1 is taken/)
+    } finally {
+      await new Promise((resolve) => holder.close(resolve))
+    }
+  })
 })
+
+function procFile(pid: string, name: string): string[] {
+  try {
+    return /^\d+$/.test(pid) ? readFileSync(`/proc/${pid}/${name}`, 'utf8').split('\0') : []
+  } catch {
+    return []
+  }
+}

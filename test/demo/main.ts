@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { Testbed } from '../testbed/index.js'
 import { buildCluster } from './cluster.js'
 import { GATEWAY_PORT, said, startAgent, startGateway, startTail } from './observe.js'
+import { onParentInterrupted } from './parent.js'
 import { startTalking } from './talk.js'
 
 const OUTPUTS = ['compact', 'wide', 'json']
@@ -33,7 +34,7 @@ function options(): { seconds: number; output: string } {
   return { seconds, output: values.output }
 }
 
-/** Says so at once when the gateway's port is taken, and by whom it would be: not after the cluster was built. */
+/** Says so at once when the gateway's port is taken, not after the cluster was built. */
 function portIsFree(): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = createServer()
@@ -97,6 +98,7 @@ async function main(): Promise<number> {
       stop.abort()
     })
   }
+  const stopLooking = onParentInterrupted(() => stop.abort())
   try {
     bed = await Testbed.create('demo')
     const why = await demo(bed, seconds, output, stop.signal)
@@ -108,6 +110,7 @@ async function main(): Promise<number> {
     process.stderr.write(`demo: ${error instanceof Error ? error.message : String(error)}\n`)
     return 1
   } finally {
+    stopLooking()
     await bed?.close()
     progress('everything is removed')
   }

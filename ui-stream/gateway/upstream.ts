@@ -57,8 +57,10 @@ export class Upstream {
       } catch (error) {
         problem = describeError(error)
       }
+      // Leaving by oneself is nothing to tell.
+      if (signal.aborted) return
       this.#disconnected(problem)
-      if (!signal.aborted) await wait(REFUSED_RETRY_MS, signal)
+      await wait(REFUSED_RETRY_MS, signal)
     }
   }
 

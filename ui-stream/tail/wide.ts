@@ -11,6 +11,7 @@ import {
   HookDirection,
   TcpState,
   TunnelType,
+  Verdict,
 } from '../protocol/messages.js'
 import { formatProtocol } from '../protocol/protocol-number.js'
 import { tcpFlagNames } from '../protocol/tcp-flags.js'
@@ -24,7 +25,8 @@ import { outcome } from './verdict.js'
 /** Makes wide lines. */
 export function wideFormat(paint: Paint): (flow: FlowMessage) => string {
   return (flow) => {
-    const [word, colour] = outcome(flow)
+    const [, colour] = outcome(flow)
+    const bad = colour === 'red' || colour === 'yellow'
     const rtt = flow.tcp?.handshakeRttUs || flow.tcp?.smoothedRttUs || 0
     return [
       paint('dim', dateAndTime(flow.timeUs ?? 0)),
@@ -35,7 +37,7 @@ export function wideFormat(paint: Paint): (flow: FlowMessage) => string {
       paint('cyan', padEnd(flow.service?.name ? fullService(flow.service) : '-', 32)),
       padEnd(formatProtocol(flow.protocol ?? 0), 6),
       padEnd(enumText(Event, flow.event, 'EVENT_'), 7),
-      paint(colour === 'dim' ? undefined : colour, padEnd(word === '?' ? '-' : word, 10)),
+      paint(bad ? colour : undefined, padEnd(enumText(Verdict, flow.verdict, 'VERDICT_'), 10)),
       counted(flow.forward),
       counted(flow.reverse),
       padStart(rtt > 0 ? humanMicroseconds(rtt) : '-', 5),

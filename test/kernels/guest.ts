@@ -18,18 +18,19 @@ import type { KernelFiles } from './kernel-package.js'
 
 /** The modules that the scenario needs, where they are no part of the kernel itself. */
 const MODULES = ['veth', 'tun', 'sch_ingress', 'cls_bpf', 'nf_tables', 'nft_chain_nat', 'nft_nat', 'nf_nat']
-const TOOLS = ['ip', 'nft']
+/** Taken from this machine with their libraries; busybox's own sh would run busybox's own ip. */
+const TOOLS = ['sh', 'ip', 'nft']
 
 const INIT = `#!/bin/busybox sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-busybox mkdir -p /proc /sys /dev /run /tmp
-busybox --install -s /bin
+/bin/busybox mkdir -p /proc /sys /dev /run /tmp
+/bin/busybox --install -s /bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mount -t tmpfs run /run
 while read -r module; do insmod "/modules/$module" || echo "error insmod $module"; done </modules/order >/dev/ttyS1
-sh /work/scenario.sh /work >/dev/ttyS1 2>&1
+SHELL /work/scenario.sh /work >/dev/ttyS1 2>&1
 reboot -f
 `
 /** A guest boots in two seconds; the scenario takes a minute on a loaded machine. */
@@ -51,7 +52,8 @@ export async function bootGuest(kernel: KernelFiles, work: string, folder: strin
   for (const tool of TOOLS) await copyTool(tool, root)
   copyModules(kernel, root)
   cpSync(work, join(root, 'work'), { recursive: true })
-  writeFileSync(join(root, 'init'), INIT)
+  const shell = (await run(['sh', '-c', 'command -v sh'])).stdout.trim()
+  writeFileSync(join(root, 'init'), INIT.replace('SHELL', shell))
   chmodSync(join(root, 'init'), 0o755)
   const image = join(folder, 'initramfs')
   await run(['sh', '-c', `find . | cpio -o -H newc --quiet >'${image}'`], { cwd: root })

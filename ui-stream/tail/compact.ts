@@ -20,9 +20,7 @@ const FIXED = 12 + 1 + NODE + 1 + 4 + 1 + PROTOCOL + 1 + OUTCOME + 3 * (1 + NUMB
 
 /** Makes lines of `columns` (at least 120). */
 export function compactFormat(columns: number, paint: Paint): (flow: FlowMessage) => string {
-  const rest = Math.max(LEAST_COLUMNS, columns) - FIXED
-  const sourceColumns = Math.floor(rest * 0.44)
-  const destinationColumns = rest - sourceColumns
+  const [sourceColumns, destinationColumns] = nameColumns(columns)
   return (flow) => {
     const [word, colour] = outcome(flow)
     const bad = colour === 'red' || colour === 'yellow'
@@ -42,6 +40,27 @@ export function compactFormat(columns: number, paint: Paint): (flow: FlowMessage
     ]
     return parts.join(' ').trimEnd()
   }
+}
+
+/** The names of the columns, for the top of a terminal. */
+export function compactHeader(columns: number): string {
+  const [sourceColumns, destinationColumns] = nameColumns(columns)
+  return [
+    padEnd('TIME', 12),
+    padEnd('NODE', NODE),
+    padEnd('SOURCE', sourceColumns + 3),
+    padEnd('DESTINATION', destinationColumns),
+    padEnd('PROTO', PROTOCOL),
+    padEnd('OUTCOME', OUTCOME),
+    ...['OUT', 'BACK', 'RTT'].map((name) => padStart(name, NUMBER)),
+  ].join(' ')
+}
+
+/** What is left for source and destination; the destination may name a service and who answered. */
+function nameColumns(columns: number): readonly [number, number] {
+  const rest = Math.max(LEAST_COLUMNS, columns) - FIXED
+  const source = Math.floor(rest * 0.44)
+  return [source, rest - source]
 }
 
 /** A node's name without its domain, which all nodes of a cluster share. */

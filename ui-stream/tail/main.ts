@@ -6,7 +6,7 @@ import { cursorOfFlow } from '../protocol/cursor.js'
 import { flowToJson, lostToJson } from '../protocol/json.js'
 import type { FlowMessage } from '../protocol/messages.js'
 import { type Paint, paintFor } from './colour.js'
-import { compactFormat, LEAST_COLUMNS } from './compact.js'
+import { compactFormat, compactHeader, LEAST_COLUMNS } from './compact.js'
 import { parseTailConfig, type TailConfig } from './flags.js'
 import { connectionText, errorText, lostText, Tally } from './notices.js'
 import { LineOutput } from './output.js'
@@ -36,6 +36,7 @@ export async function runTail(argv: readonly string[], surroundings: TailSurroun
     noticePaint: paintFor(config.colour, stderr.isTTY === true, env),
     columns: () => (toTerminal ? stdout.columns : LEAST_COLUMNS),
     noticesInPlace: toTerminal && config.output !== 'json',
+    header: toTerminal && config.output === 'compact',
   })
   stdout.on('resize', () => printer.resized())
   try {
@@ -60,7 +61,11 @@ export async function runTail(argv: readonly string[], surroundings: TailSurroun
     }
   } finally {
     await out.end(1000)
-    if (printer.connected && !out.closed) notices.write(printer.tally.summary())
+    if (printer.connected && !out.closed) {
+      // Behind the ^C that the terminal shows.
+      if (stderr.isTTY === true && surroundings.signal.aborted) notices.write('')
+      notices.write(printer.tally.summary())
+    }
     await notices.end(1000)
   }
   return 0
@@ -73,6 +78,8 @@ interface PrinterSettings {
   readonly columns: () => number
   /** Notices go between the flows on stdout; otherwise to stderr. */
   readonly noticesInPlace: boolean
+  /** Names the columns once a connection stands. */
+  readonly header: boolean
 }
 
 /** Turns messages into lines. */
@@ -121,10 +128,16 @@ class Printer {
       default: {
         if (message.type === 'gap') this.tally.gaps++
         const text = connectionText(message, !this.connected)
-        if (message.type === 'connected') this.connected = true
+        if (message.type === 'connected') this.#greet()
         if (text !== undefined) this.#notice(text)
       }
     }
+  }
+
+  #greet(): void {
+    const { header, paint, columns } = this.#settings
+    if (!this.connected && header) this.#out.write(paint('bold', compactHeader(columns())))
+    this.connected = true
   }
 
   #flow(flow: FlowMessage, frameCursor: string): void {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 
 import { coloured, plain } from '../../../ui-stream/tail/colour.js'
-import { compactFormat } from '../../../ui-stream/tail/compact.js'
+import { compactFormat, compactHeader } from '../../../ui-stream/tail/compact.js'
 import { width } from '../../../ui-stream/tail/text.js'
 import { CORPUS } from './flows.js'
 
@@ -53,6 +53,27 @@ describe('compact lines', () => {
     }
     expect(arrows.size).toBe(1)
     expect(protocols.size).toBe(1)
+  })
+
+  test.each([120, 200])('have a header over their columns at %i', (columns) => {
+    const header = compactHeader(columns)
+    const line = compactFormat(columns, plain)(CORPUS[1]!)
+    expect(width(header)).toBe(columns)
+    for (const [name, value] of [
+      ['SOURCE', 'shop/web'],
+      ['DESTINATION', 'shop/cart'],
+      ['PROTO', 'TCP'],
+      ['OUTCOME', 'CLOSED'],
+    ] as const) {
+      expect(header.indexOf(name)).toBe(line.indexOf(value))
+    }
+    for (const [name, value] of [
+      ['OUT ', '1.2kB '],
+      ['BACK', '346kB'],
+      ['RTT', '1.2ms'],
+    ] as const) {
+      expect(header.lastIndexOf(name) + name.length).toBe(line.lastIndexOf(value) + value.length)
+    }
   })
 
   test('use what a wider terminal gives to names', () => {

@@ -17,7 +17,7 @@ export interface QueueLimits {
   readonly records: number
 }
 
-/** Most kinds of losses that wait to be told; beyond that the nodes' names are given up, not the counts. */
+/** Most kinds of losses that wait to be told; beyond that names are given up, not counts. */
 const MAX_LOSSES = 1024
 
 export class ClientQueue {
@@ -60,12 +60,7 @@ export class ClientQueue {
   shift(bytes: number): QueuedRecords | undefined {
     const entry = this.#entries[this.#head]
     if (entry === undefined) return undefined
-    const { offsets } = entry.batch
-    let end = entry.end
-    if (offsets[end]! - offsets[entry.start]! > bytes) {
-      end = entry.start + 1
-      while (end < entry.end && offsets[end + 1]! - offsets[entry.start]! <= bytes) end++
-    }
+    const end = endWithin(entry.batch, entry.start, entry.end, bytes)
     const taken = { batch: entry.batch, start: entry.start, end }
     this.#advance(entry, end)
     return taken
@@ -74,7 +69,7 @@ export class ClientQueue {
   /** Adds a loss to those that wait to be told. Equal stages of one node become one, with their counts added up. */
   addLoss(loss: LostMessage): void {
     const full = this.#losses.size >= MAX_LOSSES && !this.#losses.has(keyOf(loss))
-    const entry = full ? { ...loss, nodeName: null } : { ...loss }
+    const entry = full ? anonymous(loss) : { ...loss }
     const known = this.#losses.get(keyOf(entry))
     if (known === undefined) this.#losses.set(keyOf(entry), entry)
     else {
@@ -138,6 +133,21 @@ export class ClientQueue {
       this.#head = 0
     }
   }
+}
+
+/** Where to cut records from `start` on so that they take at most `bytes`, but are at least one. */
+export function endWithin({ offsets }: EncodedBatch, start: number, end: number, bytes: number): number {
+  if (offsets[end]! - offsets[start]! <= bytes) return end
+  let cut = start + 1
+  while (cut < end && offsets[cut + 1]! - offsets[start]! <= bytes) cut++
+  return cut
+}
+
+/** A loss under fewer names: without the node, and with stage and unit only where this schema knows them. */
+function anonymous(loss: LostMessage): LostMessage {
+  const stage = loss.stage && Stage[loss.stage] ? loss.stage : Stage.STAGE_UNSPECIFIED
+  const unit = loss.unit && Unit[loss.unit] ? loss.unit : Unit.UNIT_UNSPECIFIED
+  return { ...loss, nodeName: null, stage, unit }
 }
 
 function keyOf({ nodeName, stage, unit }: LostMessage): string {

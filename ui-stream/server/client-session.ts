@@ -9,7 +9,7 @@ import { CloseCode, ErrorCode, Subprotocol } from '../protocol/names.js'
 import { follows, type Subscription, wantsHistory } from '../protocol/subscription.js'
 import type { Chunk } from './chunk.js'
 import { readClientMessage } from './client-message.js'
-import { ClientQueue, type QueuedRecords, type QueueLimits } from './client-queue.js'
+import { ClientQueue, endWithin, type QueuedRecords, type QueueLimits } from './client-queue.js'
 import { type EncodedBatch, pickRecords } from './encoded-batch.js'
 import { FlowFilter } from './filter.js'
 import type { FlowRows } from './flow-rows.js'
@@ -290,7 +290,13 @@ export class ClientSession {
     this.#position = next
     // Looking through rows takes its time as well: about as much as writing 16 bytes for each.
     if (batch === undefined) return HISTORY_READ.scan * 16
-    return this.#sendRecords({ batch, start: 0, end: batch.count })
+    let bytes = 0
+    for (let start = 0; start < batch.count; ) {
+      const end = endWithin(batch, start, batch.count, FRAME_BYTES)
+      bytes += this.#sendRecords({ batch, start, end })
+      start = end
+    }
+    return bytes
   }
 
   #sendRecords(records: QueuedRecords | undefined): number {

@@ -34,26 +34,44 @@ export interface RecordSource {
  * filter from holding on to everything that it did not want.
  */
 export function pickRecords(from: RecordSource, rows: ArrayLike<number>, labels: boolean): EncodedBatch {
+  const spliced = labels ? spliceRecords(from, rows) : undefined
   const count = rows.length
-  const records: Uint8Array[] = []
   const offsets = new Uint32Array(count + 1)
   const timeUs = new Float64Array(count)
-  let length = 0
   for (let i = 0; i < count; i++) {
     const row = rows[i]!
-    let record = from.bytes.subarray(from.offsets[row]!, from.offsets[row + 1]!)
-    const source = from.source[row]!
-    const destination = from.destination[row]!
-    if (labels && (source.labels !== undefined || destination.labels !== undefined)) {
-      record = spliceLabels(record, labelFields(source), labelFields(destination))
-    }
-    records.push(record)
+    const length = spliced?.get(i)?.length ?? from.offsets[row + 1]! - from.offsets[row]!
+    offsets[i + 1] = offsets[i]! + length
     timeUs[i] = from.timeUs[row]!
-    length += record.length
-    offsets[i + 1] = length
   }
-  const bytes = new Uint8Array(length)
-  for (let i = 0; i < count; i++) bytes.set(records[i]!, offsets[i]!)
+  const bytes = new Uint8Array(offsets[count]!)
+  for (let i = 0; i < count; ) {
+    const replacement = spliced?.get(i)
+    if (replacement !== undefined) {
+      bytes.set(replacement, offsets[i]!)
+      i++
+      continue
+    }
+    // Rows that lie side by side are copied at once.
+    let end = i + 1
+    while (end < count && rows[end] === rows[end - 1]! + 1 && spliced?.get(end) === undefined) end++
+    bytes.set(from.bytes.subarray(from.offsets[rows[i]!]!, from.offsets[rows[end - 1]! + 1]!), offsets[i]!)
+    i = end
+  }
   const lastSequence = count === 0 ? 0 : from.firstSequence + rows[count - 1]!
   return { count, bytes, offsets, timeUs, lastSequence, shared: {} }
+}
+
+/** The records that have labels, by their place in `rows`. */
+function spliceRecords(from: RecordSource, rows: ArrayLike<number>): Map<number, Uint8Array> {
+  const spliced = new Map<number, Uint8Array>()
+  for (let i = 0; i < rows.length; i++) {
+    const row = rows[i]!
+    const source = from.source[row]!
+    const destination = from.destination[row]!
+    if (source.labels === undefined && destination.labels === undefined) continue
+    const record = from.bytes.subarray(from.offsets[row]!, from.offsets[row + 1]!)
+    spliced.set(i, spliceLabels(record, labelFields(source), labelFields(destination)))
+  }
+  return spliced
 }

@@ -46,7 +46,7 @@ export interface StreamServerOptions {
   readonly log: StreamLog
   /** Who may read; everybody unless given. Not asked for /healthz and /readyz. */
   readonly authorize?: Authorize
-  /** 256 unless given. */
+  /** 128 unless given. */
   readonly maxClients?: number
   /** What may wait for one client: 8 MiB and 65,536 records unless given. */
   readonly clientQueueBytes?: number
@@ -56,7 +56,7 @@ export interface StreamServerOptions {
 }
 
 const HISTORY_BYTES = 64 * 1024 * 1024
-const CLIENTS = 256
+const CLIENTS = 128
 const QUEUE_BYTES = 8 * 1024 * 1024
 const QUEUE_RECORDS = 65_536
 /** How long a closing server waits for clients to take what is theirs, and then for their close frames. */
@@ -167,8 +167,8 @@ export class StreamServer {
   publishLost(losses: readonly LostMessage[]): void {
     for (const { stage, unit, count } of losses) {
       const labels = {
-        stage: (Stage[stage ?? 0] ?? String(stage)).replace(/^STAGE_/, ''),
-        unit: (Unit[unit ?? 0] ?? String(unit)).replace(/^UNIT_/, ''),
+        stage: (Stage[stage ?? 0] ?? 'STAGE_UNKNOWN').replace(/^STAGE_/, ''),
+        unit: (Unit[unit ?? 0] ?? 'UNIT_UNKNOWN').replace(/^UNIT_/, ''),
       }
       this.#metrics.lost.inc(labels, count ?? 0)
     }

@@ -4,7 +4,6 @@ import type { Name, NamedBatch } from '../../../agent/identity/names.js'
 import { bytesOfWords } from '../../../ui-stream/protocol/address.js'
 import {
   type EndpointMessage,
-  Flow,
   type FlowMessage,
   StreamMessage,
 } from '../../../ui-stream/protocol/messages.js'
@@ -175,18 +174,26 @@ describe('FlowEncoder', () => {
     expect(name()).toBe('uplink')
   })
 
-  it('encodes a few hundred thousand records a second at the very least', () => {
+  it('is at least twice as fast as the generated code', () => {
     const encoder = new FlowEncoder(OPTIONS)
     const named = randomBatch(new Random(5), 1024)
-    const rounds = 100
-    for (let i = 0; i < 20; i++) encoder.encode(named, 1)
-    const start = process.hrtime.bigint()
-    let bytes = 0
-    for (let i = 0; i < rounds; i++) bytes += encoder.encode(named, 1).batch.bytes.length
-    const seconds = Number(process.hrtime.bigint() - start) / 1e9
-    const rate = (rounds * 1024) / seconds
-    console.log(`encode: ${Math.round(rate)} records/s, ${Math.round(bytes / rounds / 1024)} bytes each`)
-    expect(rate).toBeGreaterThan(200_000)
-    expect(Flow.decode(encoder.encode(named, 1).batch.bytes.subarray(3)).nodeName).toBe('node-1')
+    const { flows } = StreamMessage.decode(encoder.encode(named, 1).batch.bytes)
+    const seconds = (run: () => unknown, rounds: number): number => {
+      const start = process.cpuUsage()
+      for (let i = 0; i < rounds; i++) run()
+      const { user, system } = process.cpuUsage(start)
+      return (user + system) / 1e6 / rounds
+    }
+    const ours = (): unknown => encoder.encode(named, 1)
+    const theirs = (): unknown => StreamMessage.encode({ flows }).finish()
+    seconds(ours, 30)
+    seconds(theirs, 10)
+    // Taken in turns and the best of each: the machine is not ours alone.
+    let [best, reference] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]
+    for (let i = 0; i < 5; i++) {
+      best = Math.min(best, seconds(ours, 30))
+      reference = Math.min(reference, seconds(theirs, 10))
+    }
+    expect(reference / best).toBeGreaterThan(2)
   })
 })

@@ -197,6 +197,25 @@ describe('StreamServer', () => {
     expect(replayed.frames).toEqual(asking.frames)
   })
 
+  it('keeps frames below what clients accept, however large the labels', async () => {
+    const server = await openServer()
+    const named = numbered(1, 1500)
+    const labels = Object.fromEntries(range(0, 60).map((i) => [`label-${i}`, 'v'.repeat(63)]))
+    for (let row = 0; row < 1500; row++) named.source[row] = { kind: 1, pod: 'p', labels }
+    const live = await Client.open(server, '?labels=true')
+    await live.sync()
+    server.publish(named)
+    const replayed = await Client.open(server, '?labels=true&last=1500')
+    await replayed.closed()
+    await live.until(() => live.flows.length === 1500)
+    for (const client of [live, replayed]) {
+      expect(client.ids).toEqual(range(1, 1500))
+      expect(client.flows[1499]!.source!.labels).toEqual(labels)
+      expect(Math.max(...client.sizes)).toBeLessThan(1024 * 1024)
+      expect(client.sizes.reduce((sum, size) => sum + size, 0)).toBeGreaterThan(6e6)
+    }
+  })
+
   it('sends status to those who ask', async () => {
     const server = await openServer()
     const client = await Client.open(server, '?status=true', Subprotocol.JSON)

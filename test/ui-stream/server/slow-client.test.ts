@@ -147,5 +147,10 @@ describe('ClientQueue', () => {
       untilUs: 9000,
     })
     expect(queue.takeLosses()).toEqual([])
+    // Numbers that no schema has, as a hostile agent may send them.
+    for (let i = 0; i < 20_000; i++) queue.addLoss({ stage: i as number, unit: (i * 7) as number, count: 1 })
+    const strange = queue.takeLosses()
+    expect(strange.length).toBeLessThan(1100)
+    expect(strange.reduce((sum, loss) => sum + loss.count!, 0)).toBe(20_000)
   })
 })

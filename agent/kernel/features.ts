@@ -62,7 +62,11 @@ export class Features {
     }
     for (const name of FEATURES) {
       const reason = disable.has(name) ? 'switched off' : probes[name]()
-      features.set(name, reason === undefined, reason ?? 'tried')
+      features.set(
+        name,
+        reason === undefined,
+        reason ?? (name === 'clsact' ? 'tried when it is needed' : 'tried'),
+      )
     }
     if (!features.enabled('boot_clock') && !disable.has('boot_clock')) throw tooOld(features.list())
     return features

@@ -27,9 +27,10 @@ export interface Interface extends Link {
 /**
  * appeared, gone: by ifindex; one that comes back with another ifindex is gone and appeared, and so is another one that
  * takes over an ifindex. renamed: `previous` has the old name. changed: master, addresses, routes, up or down.
+ * attached: not rtnetlink's word but ours (namespace.ts), both its hooks are there now.
  */
 export interface InterfaceChange {
-  readonly kind: 'appeared' | 'gone' | 'renamed' | 'changed'
+  readonly kind: 'appeared' | 'gone' | 'renamed' | 'changed' | 'attached'
   readonly interface: Interface
   readonly previous?: Interface
 }

@@ -85,6 +85,8 @@ export class Namespace {
   private readonly entries = new Map<number, Entry>()
   /** Entries with a role that have not been tried yet, oldest first. */
   private readonly waiting = new Set<Entry>()
+  /** Hooked since the last poll(). */
+  private attached: number[] = []
   private roleOptions: RoleOptions | undefined
   private interfaces: Interfaces | undefined
   private refilledAt = performance.now()
@@ -108,6 +110,7 @@ export class Namespace {
     this.interfaces ??= this.inside(() => Interfaces.open())
     for (const device of this.interfaces.values()) this.consider(device)
     this.attachWaiting(Number.POSITIVE_INFINITY)
+    this.attached = []
   }
 
   /** Interfaces that are to be hooked and wait for their turn. */
@@ -117,7 +120,7 @@ export class Namespace {
 
   /**
    * What rtnetlink told since the last call. Interfaces that went are unhooked; those that came are hooked, as many as
-   * fit into 20 ms, the rest at the next calls. Needs follow().
+   * fit into 20 ms, the rest at the next calls; each is told as attached. Needs follow().
    */
   poll(): InterfaceChange[] {
     const changes = this.interfaces?.poll() ?? []
@@ -129,6 +132,10 @@ export class Namespace {
         this.consider(change.interface)
     }
     this.attachWaiting(ATTACH_BUDGET_MS)
+    for (const ifindex of this.attached.splice(0)) {
+      const device = this.interfaces?.get(ifindex)
+      if (device !== undefined) changes.push({ kind: 'attached', interface: device })
+    }
     return changes
   }
 
@@ -267,6 +274,7 @@ export class Namespace {
         entry.attachments.push(this.hook(ifindex, egress, egress ? programs.egress : programs.ingress))
       }
       entry.problem = undefined
+      this.attached.push(ifindex)
     } catch (error) {
       this.letGo(entry)
       if (error instanceof InterfaceGoneError) {

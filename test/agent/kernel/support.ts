@@ -15,6 +15,8 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import type { Datapath } from '../../../agent/kernel/datapath.js'
 import { view, view4 } from '../../../agent/kernel/layout.gen.js'
 import { BPF_PROG_TYPE_SCHED_CLS, libbpf } from '../../../agent/kernel/libbpf.js'
@@ -199,6 +201,13 @@ export async function until<T>(
     if (performance.now() > end) throw new Error(`not within ${limitMs} ms: ${what}`)
     await new Promise((wake) => setTimeout(wake, 10))
   }
+}
+
+/** Collects garbage now: what is measured after is held by somebody. */
+export function collectGarbage(): void {
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  gc()
 }
 
 /** A build of the project for child processes, in a folder of its own. */

@@ -1,7 +1,10 @@
 // The roads on which counting is hard: wherever a connection is translated, wrapped or redirected on a node, that node
 // tells it as one flow, with each direction exactly what the sockets sent.
 
+import { closeSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
+import { withNetns } from '../../agent/kernel/netns.js'
+import { appendTcx, foreignProgram } from '../agent/kernel/support.js'
 import {
   endpoint,
   type Namespace,
@@ -190,6 +193,81 @@ describe('one flow on', () => {
       expect(near.destination).toMatchObject({ ip: server.ip, port: 8080 })
       expect(near.service).toMatchObject({ ip: n1.ip, port: 30080 })
       if (!local) await expectOneFlow(a2, done)
+    },
+    60_000,
+  )
+
+  it('two pods between which a neighbour on the hook redirects past the other hooks', async () => {
+    bed = await Testbed.create('peer')
+    const node = await bed.node('n1')
+    const [client, server] = [await node.pod({ name: 'client' }), await node.pod({ name: 'server' })]
+    const running = await agent(node, 'n1')
+    // bpf_redirect_peer: from one host-side veth straight into the other pod
+    const held = withNetns(node.path, () =>
+      [
+        [client.hostIfindex, server.hostIfindex] as const,
+        [server.hostIfindex, client.hostIfindex] as const,
+      ].flatMap(([from, to]) => {
+        const program = foreignProgram({ redirectPeer: to })
+        return [program, appendTcx(program, from, false)]
+      }),
+    )
+    try {
+      const flow = await expectOneFlow(
+        running,
+        await exchange(client, endpoint(server.ip, 8080), server, 8080),
+      )
+      expect(flow.observations).toEqual([
+        { interface: client.hostVeth, direction: 'INGRESS' },
+        { interface: server.hostVeth, direction: 'INGRESS' },
+      ])
+    } finally {
+      for (const fd of held) closeSync(fd)
+    }
+  }, 60_000)
+
+  it.each([
+    ['on the same node', true],
+    ['behind VXLAN', false],
+  ])(
+    'a ClusterIP connection that was open before the agent, backend %s',
+    async (_, local) => {
+      bed = await Testbed.create('mid')
+      const [n1, n2] = [await bed.node('n1'), await bed.node('n2')]
+      await bed.vxlan()
+      const [client, server] = [
+        await n1.pod({ name: 'client' }),
+        await (local ? n1 : n2).pod({ name: 'server' }),
+      ]
+      await bed.services(service(80, 8080, [server]))
+      // a dialogue of one line each way, begun before and gone on with after the agent has come
+      const listening = await server.start(['socat', '-d', '-d', 'TCP-LISTEN:8080,reuseaddr', 'SYSTEM:cat'])
+      await listening.said(/listening on/)
+      const talking = await client.start([
+        'perl',
+        '-MIO::Socket::INET',
+        '-e',
+        `my $s = IO::Socket::INET->new("${VIP}:80") or die $!; $| = 1;
+       for my $n (0..39) { print $s "line $n\n"; my $back = <$s>; print "got $back"; select(undef, undef, undef, 0.1) }
+       close $s; print "done\n"`,
+      ])
+      await talking.said(/got line 3/)
+      const running = await agent(n1, 'n1')
+      await running.until('told', (a) => a.flows.some((f) => f.protocol === 'TCP'), 5000)
+      await talking.said(/^done$/m, 20_000)
+      await running.until('closed', (a) => a.flows.some((f) => f.protocol === 'TCP' && f.event === 'CLOSED'))
+      await running.close()
+      const flows = running.flows.filter((f) => f.protocol === 'TCP')
+      expect(new Set(flows.map((f) => f.id)).size, running.summary()).toBe(1)
+      const last = flows.at(-1)!
+      expect(last.source).toMatchObject({ ip: client.ip })
+      expect(last.service).toMatchObject({ ip: VIP, port: 80 })
+      expect(last.destination).toMatchObject({ ip: server.ip, port: 8080 })
+      const told = sums(flows)
+      expect(told.consistent).toBe(true)
+      // each line is a segment and its answer, whose acknowledgement goes with the next line or alone
+      expect(Math.abs(told.forward - told.reverse)).toBeLessThanOrEqual(told.forward / 2 + 2)
+      expect(told.reverse).toBeGreaterThanOrEqual(20)
     },
     60_000,
   )

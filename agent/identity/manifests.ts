@@ -139,7 +139,10 @@ export class ManifestSource implements ObjectSource {
   async #read(): Promise<boolean> {
     const files = await findFiles(this.#path)
     const mark = files.map((file) => `${file.path} ${file.mark}`).join('\n')
-    if (mark === this.#mark) return false
+    if (mark === this.#mark) {
+      if (this.#error === undefined) this.#readAt = performance.now()
+      return false
+    }
     // Remembered whatever comes of it, so that the same broken file is not read over and over.
     this.#mark = mark
     const objects: ManifestObject[] = []

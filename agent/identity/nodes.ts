@@ -54,8 +54,8 @@ class NodeRecord implements Holder {
 }
 
 export class NodeStore {
-  /** Told when the zone of a node has become known, or changed. */
-  onZone: ((nodeName: string) => void) | undefined
+  /** Moves on when the zone of any node has become known, or changed. */
+  version = 0
   /** The node that this agent runs on. */
   readonly self: Holder
 
@@ -115,7 +115,7 @@ export class NodeStore {
     const now = this.#nowUs()
     moveAddresses(this.#index, record, before, this.#held(record), this.#committed ? now : 0, now)
     this.#setRanges(record, fields(node.spec))
-    if (zoneChanged) this.onZone?.(name)
+    if (zoneChanged) this.version++
     return true
   }
 

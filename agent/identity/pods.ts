@@ -10,7 +10,7 @@ import { type Listed, NamedMap } from './named-map.js'
 import { EndpointKind, type Name } from './names.js'
 import type { NodeStore } from './nodes.js'
 import { controller, type Fields, fields, type Labels, labels, list, sharedText, text } from './object.js'
-import type { OwnerKind, WorkloadStore } from './workloads.js'
+import type { WorkloadStore } from './workloads.js'
 
 const MOST_ADDRESSES = 32
 const ZONE_LABEL = 'topology.kubernetes.io/zone'
@@ -28,8 +28,11 @@ class PodRecord implements Holder, Listed {
   labels: Labels | undefined
   addresses: readonly AddressWords[] = []
   round = 0
+  /** Named for good: what is learnt after a pod has gone is about others. */
+  gone = false
   readonly #store: PodStore
   #described: Name | undefined
+  #describedAt = 0
 
   constructor(store: PodStore, namespace: string, name: string, uid: string) {
     this.#store = store
@@ -39,7 +42,10 @@ class PodRecord implements Holder, Listed {
   }
 
   describe(): Name {
-    this.#described ??= this.#store.makeName(this)
+    const version = this.#store.version
+    if (this.#described !== undefined && (this.#describedAt === version || this.gone)) return this.#described
+    this.#described = this.#store.makeName(this, this.#described)
+    this.#describedAt = version
     return this.#described
   }
 
@@ -55,8 +61,6 @@ export class PodStore {
   readonly #nodeName: string
   readonly #nowUs: () => number
   readonly #pods = new NamedMap<PodRecord>()
-  /** Pods whose name hangs on a ReplicaSet or Job, by that owner. */
-  readonly #byOwner = new Map<string, Set<PodRecord>>()
   #committed = false
 
   constructor(
@@ -71,12 +75,11 @@ export class PodStore {
     this.#workloads = workloads
     this.#nodeName = nodeName
     this.#nowUs = nowUs
-    nodes.onZone = (node) => {
-      for (const pod of this.#pods.values()) if (pod.nodeName === node) pod.forgetName()
-    }
-    workloads.onChange = (kind, namespace, name) => {
-      for (const pod of this.#byOwner.get(ownerKey(kind, namespace, name)) ?? []) pod.forgetName()
-    }
+  }
+
+  /** Moves on when zones or owners have changed, and names may have with them. */
+  get version(): number {
+    return this.#nodes.version + this.#workloads.version
   }
 
   begin(): void {
@@ -124,15 +127,20 @@ export class PodStore {
     return this.#pods.size
   }
 
-  /** What a pod is called, of what is known now. For PodRecord only, which keeps it. */
-  makeName(pod: Omit<PodRecord, 'describe' | 'forgetName'>): Name {
+  /** What a pod is called, of what is known now: `before` when that is still so. For PodRecord only, which keeps it. */
+  makeName(pod: Omit<PodRecord, 'describe' | 'forgetName'>, before: Name | undefined): Name {
     const { ownerKind, ownerName } = pod
-    const workload =
+    let workload =
       ownerKind === undefined || ownerName === undefined
         ? undefined
         : this.#workloads.resolve(pod.namespace, ownerKind, ownerName, pod.labels?.[HASH_LABEL])
+    // What was known once stays known, also when owner or node are gone before their pod is.
+    if (before?.workload !== undefined && workload?.kind === ownerKind) workload = before.workload
     const zone =
-      (pod.nodeName === undefined ? undefined : this.#nodes.zoneOf(pod.nodeName)) ?? pod.labels?.[ZONE_LABEL]
+      (pod.nodeName === undefined ? undefined : this.#nodes.zoneOf(pod.nodeName)) ??
+      pod.labels?.[ZONE_LABEL] ??
+      before?.zone
+    if (before !== undefined && before.workload === workload && before.zone === zone) return before
     return Object.freeze({
       kind: EndpointKind.POD,
       namespace: pod.namespace,
@@ -156,49 +164,27 @@ export class PodStore {
       sameLabels(found, record.labels)
     )
       return
-    this.#forgetOwner(record)
     record.nodeName = nodeName
     record.local = nodeName !== undefined && nodeName === this.#nodeName
     record.ownerKind = owner?.kind
     record.ownerName = owner?.name
     record.labels = found
     record.forgetName()
-    const key = this.#deciderKey(record)
-    if (key === undefined) return
-    const pods = this.#byOwner.get(key)
-    if (pods === undefined) this.#byOwner.set(key, new Set([record]))
-    else pods.add(record)
-    this.#workloads.want(record.ownerKind ?? '', record.namespace, record.ownerName ?? '')
+    if (owner === undefined) return
+    const decider = this.#workloads.decider(owner.kind, owner.name, found?.[HASH_LABEL])
+    if (decider !== undefined) this.#workloads.want(decider, record.namespace, owner.name)
   }
 
   #drop(record: PodRecord): void {
     this.#pods.delete(record.namespace, record.name)
-    this.#forgetOwner(record)
-    // Whoever is named after it is gone must be named by what is known now: its owner may be gone by then.
+    // Its owner may be forgotten before the last of its records is named.
     record.describe()
+    record.gone = true
     const before = record.addresses
     record.addresses = []
     const now = this.#nowUs()
     moveAddresses(this.#index, record, before, [], now, now)
   }
-
-  #forgetOwner(record: PodRecord): void {
-    const key = this.#deciderKey(record)
-    const pods = key === undefined ? undefined : this.#byOwner.get(key)
-    if (key === undefined || pods === undefined) return
-    pods.delete(record)
-    if (pods.size === 0) this.#byOwner.delete(key)
-  }
-
-  #deciderKey(record: PodRecord): string | undefined {
-    if (record.ownerKind === undefined || record.ownerName === undefined) return undefined
-    const decider = this.#workloads.decider(record.ownerKind, record.ownerName, record.labels?.[HASH_LABEL])
-    return decider === undefined ? undefined : ownerKey(decider, record.namespace, record.ownerName)
-  }
-}
-
-function ownerKey(kind: OwnerKind, namespace: string, name: string): string {
-  return `${kind}/${namespace}/${name}`
 }
 
 function sameLabels(a: Labels | undefined, b: Labels | undefined): boolean {
@@ -216,7 +202,8 @@ function heldAddresses(pod: Fields): readonly AddressWords[] {
   if (texts.length === 0) texts.push(status.podIP)
   const result: AddressWords[] = []
   for (const entry of texts.slice(0, MOST_ADDRESSES)) {
-    const words = typeof entry === 'string' ? parseAddress(entry) : undefined
+    if (typeof entry !== 'string' || entry === status.hostIP) continue
+    const words = parseAddress(entry)
     if (words !== undefined) result.push(words)
   }
   return result

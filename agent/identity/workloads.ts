@@ -2,7 +2,7 @@
 //
 // A Deployment is known without its ReplicaSet: the controller names ReplicaSets `<deployment>-<hash>` and labels their
 // pods with that hash, and no one else sets the label. So ReplicaSets are needed for the pods of others only
-// (`wants('ReplicaSet')`), and a cluster's old ReplicaSets need not be read at all.
+// (see `onWant`), and a cluster's old ReplicaSets need not be read at all.
 
 import { type Listed, NamedMap } from './named-map.js'
 import type { WorkloadName } from './names.js'
@@ -17,8 +17,8 @@ interface Owned extends Listed {
 const MOST_SHARED = 32_768
 
 export class WorkloadStore {
-  /** Told when the owner of one of these has become known, or changed. */
-  onChange: ((kind: OwnerKind, namespace: string, name: string) => void) | undefined
+  /** Moves on when the owner of any of these has become known, or changed. */
+  version = 0
   /** Told once for each kind, when the first pod turns up that cannot be named without it. */
   onWant: ((kind: OwnerKind) => void) | undefined
 
@@ -43,7 +43,7 @@ export class WorkloadStore {
       return true
     }
     this.#known[kind].set({ namespace, name, owner, round: 0 })
-    this.onChange?.(kind, namespace, name)
+    this.version++
     return true
   }
 
@@ -63,16 +63,11 @@ export class WorkloadStore {
     return this.#known[kind].size
   }
 
-  wants(kind: OwnerKind): boolean {
-    return this.#wanted.has(kind)
-  }
-
   /** A pod has turned up whose name hangs on this owner. */
-  want(ownerKind: string, namespace: string, ownerName: string): void {
-    if (ownerKind !== 'ReplicaSet' && ownerKind !== 'Job') return
-    if (this.#wanted.has(ownerKind) || this.#known[ownerKind].get(namespace, ownerName) !== undefined) return
-    this.#wanted.add(ownerKind)
-    this.onWant?.(ownerKind)
+  want(kind: OwnerKind, namespace: string, name: string): void {
+    if (this.#wanted.has(kind) || this.#known[kind].get(namespace, name) !== undefined) return
+    this.#wanted.add(kind)
+    this.onWant?.(kind)
   }
 
   /** Which object decides over the name of a pod of this owner; undefined when the pod alone says it all. */

@@ -189,7 +189,15 @@ export class StreamServer {
     const first = this.#history.nextSequence
     this.#metrics.published.inc(batch.count)
     this.#history.push(batch, rows)
-    for (const session of this.#sessions) session.publish(batch, rows, first)
+    for (const session of this.#sessions) {
+      try {
+        session.publish(batch, rows, first)
+      } catch (error) {
+        // One client's trouble is not the others'.
+        this.#options.log.warn({ err: error }, 'stream client dropped')
+        session.terminate()
+      }
+    }
   }
 
   /** States as they go out. What only the server knows is filled in for the agent that it belongs to. */

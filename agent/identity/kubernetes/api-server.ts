@@ -15,6 +15,28 @@ export interface ApiServerOptions {
   readonly resources?: readonly Resource[]
 }
 
+/** How long the same trouble of another resource is part of one outage, in ms. */
+const OUTAGE_MS = 30_000
+
+/** A log that says once what all resources have to say about a server that is away. */
+function oncePerOutage(log: IdentityLog): IdentityLog {
+  const said = new Map<string, number>()
+  let well = true
+  const say = (message: string, isWell: boolean, print: (message: string) => void) => {
+    if (isWell !== well) said.clear()
+    well = isWell
+    const text = message.slice(message.indexOf(': ') + 2)
+    const now = performance.now()
+    for (const [old, at] of said) if (now - at > OUTAGE_MS) said.delete(old)
+    if (!said.has(text)) print(message)
+    said.set(text, now)
+  }
+  return {
+    info: (message) => say(message, true, (text) => log.info(text)),
+    warn: (message) => say(message, false, (text) => log.warn(text)),
+  }
+}
+
 export class ApiServerSource implements ObjectSource {
   readonly #options: ApiServerOptions
   readonly #reflectors = new Map<Kind, Reflector>()
@@ -22,15 +44,15 @@ export class ApiServerSource implements ObjectSource {
   #closed = false
 
   constructor(options: ApiServerOptions) {
-    this.#options = options
+    this.#options = { ...options, log: oncePerOutage(options.log) }
     this.#resources = options.resources ?? RESOURCES
     for (const resource of this.#resources) if (!resource.onDemand) this.#start(resource)
   }
 
   /** Every resource that is always read has been read once, or may not be. */
   get synced(): boolean {
-    for (const { resource, synced, forbidden } of this.#reflectors.values()) {
-      if (!resource.onDemand && !synced && !forbidden) return false
+    for (const { resource, synced, barred } of this.#reflectors.values()) {
+      if (!resource.onDemand && !synced && !barred) return false
     }
     return true
   }

@@ -35,8 +35,8 @@ export interface ReflectorTimes {
   readonly backoffMost: number
   /** A stream that lived this long makes earlier failures forgotten. */
   readonly healthy: number
-  /** How often a right that is missing is asked for again, once it has been missing for ten minutes. */
-  readonly forbidden: number
+  /** How often what is barred is asked for again, once it has been so for ten minutes. */
+  readonly barred: number
 }
 
 export const FIELD_TIMES: ReflectorTimes = {
@@ -48,13 +48,13 @@ export const FIELD_TIMES: ReflectorTimes = {
   backoffFirst: 500,
   backoffMost: 20_000,
   healthy: 10_000,
-  forbidden: 300_000,
+  barred: 300_000,
 }
 
 const PAGE = 500
 /** Pages of one list; 500,000 objects. */
 const MAX_PAGES = 1000
-const FORBIDDEN_FOR_GOOD_MS = 600_000
+const BARRED_FOR_GOOD_MS = 600_000
 const INITIAL_END = 'k8s.io/initial-events-end'
 
 export interface ReflectorOptions {
@@ -64,8 +64,6 @@ export interface ReflectorOptions {
   readonly times?: ReflectorTimes
   /** More query parameters, such as a fieldSelector. */
   readonly query?: Readonly<Record<string, string>>
-  /** Called when the resource has been read for the first time, or turns out to be forbidden. */
-  readonly onSettled?: () => void
 }
 
 /** The server has forgotten the version that we asked from. */
@@ -77,8 +75,8 @@ class Unended extends Error {}
 export class Reflector {
   /** Read once. */
   synced = false
-  /** A right is missing. */
-  forbidden = false
+  /** A right is missing, or the server does not have this resource: it will not be read, as far as anybody knows. */
+  barred = false
   readonly resource: Resource
   readonly #options: ReflectorOptions
   readonly #times: ReflectorTimes
@@ -93,7 +91,7 @@ export class Reflector {
   #warned = false
   #toldMalformed = false
   #lastError: string | undefined
-  #forbiddenSince = 0
+  #barredSince = 0
   /** The version from which the last watch failed on a line that could not be read. */
   #unreadableAfter: string | undefined
 
@@ -175,16 +173,16 @@ export class Reflector {
     this.#unreadableAfter = unreadable ? this.#version : undefined
     const status = error instanceof StatusError ? error.status : 0
     if (status === 410) this.#version = undefined
-    const missing = status === 403
-    const what = missing
-      ? `the right to ${ruleOf(this.resource)} is missing: ${describeError(error)}`
-      : describeError(error)
-    const wasForbidden = this.forbidden
-    this.forbidden = missing
-    if (missing && !wasForbidden) {
-      this.#forbiddenSince = performance.now()
-      this.#options.onSettled?.()
-    }
+    const barred = status === 403 || status === 404
+    const what =
+      status === 403
+        ? `the right to ${ruleOf(this.resource)} is missing: ${describeError(error)}`
+        : status === 404
+          ? `the API server has no ${this.resource.path}`
+          : describeError(error)
+    const wasBarred = this.barred
+    this.barred = barred
+    if (barred && !wasBarred) this.#barredSince = performance.now()
     // The server forgets old versions in the ordinary course of things.
     const ordinary = error instanceof Expired || status === 410
     if (!ordinary && what !== this.#lastError) {
@@ -192,9 +190,9 @@ export class Reflector {
       this.#options.log.warn(`${this.resource.name}: ${what}`)
     }
     this.#lastError = what
-    if (missing) {
-      const forGood = performance.now() - this.#forbiddenSince > FORBIDDEN_FOR_GOOD_MS
-      return (forGood ? this.#times.forbidden : this.#times.backoffMost) * (0.5 + Math.random() / 2)
+    if (barred) {
+      const forGood = performance.now() - this.#barredSince > BARRED_FOR_GOOD_MS
+      return (forGood ? this.#times.barred : this.#times.backoffMost) * (0.5 + Math.random() / 2)
     }
     return error instanceof StatusError ? error.retryAfterMs * (1 + Math.random() / 4) : 0
   }
@@ -216,16 +214,14 @@ export class Reflector {
     if (this.#warned) this.#options.log.info(`${this.resource.name}: in order again`)
     this.#warned = false
     this.#lastError = undefined
-    this.forbidden = false
+    this.barred = false
   }
 
   #listed(version: string): void {
     this.#options.sink.commit(this.resource.kind)
     this.#version = version
-    const first = !this.synced
     this.synced = true
     this.#well()
-    if (first) this.#options.onSettled?.()
   }
 
   async #listPages(): Promise<void> {

@@ -310,22 +310,30 @@ describe('faults', () => {
 
   test('a missing right names the rule, and is asked for again', async () => {
     const usual = body('list-pods.json')
-    let between: { forbidden: boolean; lastError: string | undefined } | undefined
+    let between: { barred: boolean; lastError: string | undefined } | undefined
     server.script(PODS, {
       list: [
         answer('anonymous.http'),
         (response, asked) => {
-          between = { forbidden: pods.forbidden, lastError: pods.state().lastError }
+          between = { barred: pods.barred, lastError: pods.state().lastError }
           usual(response, asked)
         },
       ],
     })
     const pods = start()
     await sink.until(() => sink.commits === 1)
-    expect(between?.forbidden).toBe(true)
+    expect(between?.barred).toBe(true)
     expect(between?.lastError).toMatch(/list and watch on pods in API group "".*cannot list resource "pods"/)
-    expect(pods.forbidden).toBe(false)
+    expect(pods.barred).toBe(false)
     expect(log.warnings).toHaveLength(1)
+  })
+
+  test('a resource that the server does not have is said, and no obstacle', async () => {
+    server.script(PODS, { watchList: [failure(404)] })
+    const pods = start()
+    await server.until(() => server.count(PODS) === 2)
+    expect(pods.barred).toBe(true)
+    expect(log.warnings).toEqual(['pods: the API server has no /api/v1/pods'])
   })
 
   test('silently dead after a bookmark: noticed, and right again', async () => {

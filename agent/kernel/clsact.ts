@@ -76,14 +76,15 @@ export function removeIdleClsact(socket: NetlinkSocket, ifindex: number): void {
   deleteClsact(socket, ifindex)
 }
 
-/** Ours by handle, by the filter's name, and by the name of the program that it runs. */
+/**
+ * Ours by handle, by the filter's name, and by the name of the program that it runs. Only CAP_SYS_ADMIN may ask for the
+ * latter: without it the first two have to do.
+ */
 export function isOurs(filter: Filter): boolean {
-  return (
-    filter.kind === 'bpf' &&
-    filter.handle === FILTER_HANDLE &&
-    filter.name.startsWith(FILTER_PREFIX) &&
-    PROGRAM.test(programName(filter.programId))
-  )
+  if (filter.kind !== 'bpf' || filter.handle !== FILTER_HANDLE) return false
+  if (!filter.name.startsWith(FILTER_PREFIX)) return false
+  const program = programName(filter.programId)
+  return program === '' || PROGRAM.test(program)
 }
 
 /**

@@ -42,7 +42,7 @@ export function programId(programFd: number): number {
   return info[1] ?? 0
 }
 
-/** The name the kernel keeps for a program (15 characters), '' when it has gone. */
+/** The name the kernel keeps for a program (15 characters); '' when it has gone, or without CAP_SYS_ADMIN. */
 export function programName(id: number): string {
   const fd = libbpf().bpf_prog_get_fd_by_id(id)
   if (fd < 0) return ''

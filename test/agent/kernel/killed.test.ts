@@ -46,7 +46,15 @@ afterEach(() => node.close())
 
 /** Starts an agent's kernel side in this namespace; resolves when it is attached. */
 async function agent(...disable: string[]): Promise<{ child: ChildProcess; status: { attach?: string } }> {
-  const child = spawn(process.execPath, [join(build.folder, 'child.mjs'), ...disable], {
+  return agentUnder([], disable)
+}
+
+async function agentUnder(
+  words: string[],
+  disable: string[],
+): Promise<{ child: ChildProcess; status: { attach?: string } }> {
+  const [command = '', ...rest] = [...words, process.execPath, join(build.folder, 'child.mjs'), ...disable]
+  const child = spawn(command, rest, {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string]
@@ -111,6 +119,28 @@ describe('kill -9', () => {
     expect(sweep()).toBe(2)
     expect(filters()).toEqual(['other'])
     expect(sweep()).toBe(0)
+  })
+})
+
+describe('with the three capabilities alone', () => {
+  const three = ['setpriv', '--bounding-set=-all,+bpf,+net_admin,+perfmon', '--inh-caps=-all']
+
+  it('everything is attached by tcx', async () => {
+    const { child, status } = await agentUnder(three, [])
+    expect(status).toMatchObject({ attach: 'tcx' })
+    expect(queryTcx(ifindex, false)).toHaveLength(1)
+    await kill(child)
+  })
+
+  it('what was left on clsact is swept', async () => {
+    const first = await agentUnder(three, ['tcx'])
+    expect(first.status).toMatchObject({ attach: 'clsact' })
+    await kill(first.child)
+    expect(filters()).toHaveLength(2)
+    const second = await agentUnder(three, [])
+    expect(second.status).toMatchObject({ attach: 'tcx' })
+    expect(filters()).toEqual([])
+    await kill(second.child)
   })
 })
 

@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { VethflowError } from '../../../agent/errors.js'
 import { elfSection, readElf } from '../../../agent/kernel/elf.js'
 import { checkLayout } from '../../../agent/kernel/layout/check.js'
 import { generateLayout } from '../../../agent/kernel/layout/generate.js'
@@ -23,24 +24,26 @@ function doctored(from: string, to: string): Buffer {
   return bytes
 }
 
-/** A copy in which the member table of a structure is changed through `change(view, offset of its first member)`. */
-function doctoredStruct(
-  name: string,
-  change: (data: DataView, type: number, members: number) => void,
+const STRUCT = 4
+const VAR = 14
+
+/** A copy whose type information is changed; `find` gives the place of the type of a kind and name. */
+function doctoredTypes(
+  change: (data: DataView, find: (kind: number, name: string) => number) => void,
 ): Buffer {
   const bytes = Buffer.from(object('flow.bpf.o'))
   const section = elfSection(readElf(bytes), '.BTF') as Uint8Array
   const data = new DataView(section.buffer, section.byteOffset, section.byteLength)
   const text = Buffer.from(section.buffer, section.byteOffset, section.byteLength)
   const strings = data.getUint32(4, true) + data.getUint32(16, true)
-  const wanted = text.indexOf(`\0${name}\0`, strings) + 1 - strings
-  for (let at = data.getUint32(4, true); at < strings; at += 4) {
-    // name, then kind 4 (STRUCT) in the upper byte.
-    if (data.getUint32(at, true) !== wanted || ((data.getUint32(at + 4, true) >>> 24) & 0x1f) !== 4) continue
-    change(data, at, at + 12)
-    return bytes
-  }
-  throw new Error(`no struct ${name}`)
+  change(data, (kind, name) => {
+    const wanted = text.indexOf(`\0${name}\0`, strings) + 1 - strings
+    for (let at = data.getUint32(4, true); at < strings; at += 4)
+      if (data.getUint32(at, true) === wanted && ((data.getUint32(at + 4, true) >>> 24) & 0x1f) === kind)
+        return at
+    throw new Error(`no type ${name}`)
+  })
+  return bytes
 }
 
 describe('the layout of the kernel boundary', () => {
@@ -69,16 +72,17 @@ describe('the layout of the kernel boundary', () => {
   })
 
   it('names member and offsets when a member has moved', () => {
-    const bytes = doctoredStruct('hook_counters', (data, _type, members) =>
-      data.setUint32(members + 12 + 8, 24 * 8, true),
-    )
+    const bytes = doctoredTypes((data, find) => {
+      // Twelve bytes for the structure, twelve for its first member; the offset is in bits.
+      data.setUint32(find(STRUCT, 'hook_counters') + 12 + 12 + 8, 24 * 8, true)
+    })
     expect(() => checkLayout(readElf(bytes))).toThrow(
       /struct hook_counters has other_bytes at byte 24 instead of 8/,
     )
   })
 
   it('names the structure when it has grown', () => {
-    const bytes = doctoredStruct('tunnel_device', (data, type) => data.setUint32(type + 8, 24, true))
+    const bytes = doctoredTypes((data, find) => data.setUint32(find(STRUCT, 'tunnel_device') + 8, 24, true))
     expect(() => checkLayout(readElf(bytes))).toThrow(/struct tunnel_device has 24 bytes instead of 20/)
   })
 
@@ -109,9 +113,25 @@ describe('an object file', () => {
   })
 
   it('is refused when its maps have other sizes', () => {
-    // The value of `hooks` claimed to be a tunnel_device: swap the two names.
-    const bytes = doctored('tunnels', 'funnels')
-    expect(load(bytes)).toThrow(/OBJECT|cannot load|map tunnels is missing/)
+    // The two definitions change places.
+    const bytes = doctoredTypes((data, find) => {
+      const [hooks, tunnels] = [find(VAR, 'hooks') + 8, find(VAR, 'tunnels') + 8]
+      const definition = data.getUint32(hooks, true)
+      data.setUint32(hooks, data.getUint32(tunnels, true), true)
+      data.setUint32(tunnels, definition, true)
+    })
+    expect(load(bytes)).toThrow(
+      expect.objectContaining({
+        code: 'LAYOUT_MISMATCH',
+        message: expect.stringContaining(
+          'map hooks has keys of 4 and values of 20 bytes instead of 4 and 32',
+        ),
+      }),
+    )
+  })
+
+  it('is refused when a map is missing', () => {
+    expect(load(doctored('losses', 'bosses'))).toThrow(VethflowError)
   })
 
   it('is refused when it is cut short anywhere', () => {

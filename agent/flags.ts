@@ -169,8 +169,9 @@ function readArguments(command: string, table: FlagTable, argv: readonly string[
     if (flag.short !== undefined) byName.set(`-${flag.short}`, [key, flag])
   }
   const occurrences: Occurrence[] = []
-  for (let i = 0; i < argv.length; i++) {
-    const argument = argv[i] ?? ''
+  const words = [...argv]
+  for (let i = 0; i < words.length; i++) {
+    const argument = words[i] ?? ''
     if (!argument.startsWith('-') || argument === '-') {
       throw usageError(`${command} takes no argument ${quote(argument)}`, `See ${command} --help`)
     }
@@ -189,11 +190,16 @@ function readArguments(command: string, table: FlagTable, argv: readonly string[
     const [key, flag] = entry
     const name = `--${flag.name}`
     if (flag.takes === undefined) {
+      // `-fo json` is `-f -o json`.
+      if (/^-[A-Za-z][A-Za-z]/.test(argument)) {
+        words.splice(i + 1, 0, `-${argument.slice(2)}`)
+        value = undefined
+      }
       occurrences.push({ key, name, value: flag.parse(value ?? 'true', name) })
       continue
     }
     if (value === undefined) {
-      value = argv[++i]
+      value = words[++i]
       // A negative number or a lone dash may be a value; anything else with a dash is the next flag.
       if (value === undefined || (/^-./.test(value) && byName.has(value.replace(/=.*$/s, '')))) {
         throw usageError(`${name} takes ${flag.takes}, and nothing was given`)

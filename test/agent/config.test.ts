@@ -62,6 +62,7 @@ test('flags of every form', () => {
     listen: { host: '::1', port: 0 },
     interfaces: ['veth*', 'eth0'],
     excludeInterfaces: ['docker?'],
+    disableFeatures: [],
     updateIntervalMs: 90_000,
     maxConnections: 4096,
     historyBytes: 1.5 * 2 ** 30,

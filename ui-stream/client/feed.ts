@@ -99,15 +99,11 @@ export async function* feed(dial: Dial, options: ConnectOptions): AsyncGenerator
         else {
           const message = decode(item.bytes, server)
           const next = message.cursor ?? ''
-          if (
-            brokenAtUs !== undefined &&
-            cursor !== undefined &&
-            next !== '' &&
-            runOf(next) !== runOf(cursor)
-          ) {
-            yield gap('the server was started anew', brokenAtUs)
+          if (cursor !== undefined && next !== '' && runOf(next) !== runOf(cursor)) {
+            yield gap('the server was started anew', brokenAtUs ?? 0)
           }
           if (next !== '') {
+            // All frames of a run carry its cursors: its gap is told once.
             cursor = next
             brokenAtUs = undefined
           }

@@ -41,7 +41,7 @@ export interface Disconnected {
 export interface Gap {
   readonly type: 'gap'
   readonly reason: string
-  /** Microseconds since the epoch, by this machine's clock: the old connection's end, the new one's start. */
+  /** By this machine's clock, us since the epoch: the old connection's end (0: not known), the new one's start. */
   readonly sinceUs: number
   readonly untilUs: number
 }

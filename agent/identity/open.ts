@@ -11,7 +11,7 @@ import {
   kubeconfigConnection,
   runsInCluster,
 } from './kubernetes/connection.js'
-import type { ReflectorTimes } from './kubernetes/reflector.js'
+import type { ReflectorTimes } from './kubernetes/reflector-times.js'
 import { ManifestSource } from './manifests.js'
 import type { IdentityLog } from './source.js'
 

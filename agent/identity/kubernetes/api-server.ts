@@ -3,7 +3,8 @@
 import type { ResourceState } from '../names.js'
 import type { IdentityLog, Kind, ObjectSink, ObjectSource } from '../source.js'
 import type { Connection } from './connection.js'
-import { Reflector, type ReflectorTimes } from './reflector.js'
+import { Reflector } from './reflector.js'
+import type { ReflectorTimes } from './reflector-times.js'
 import { RESOURCES, type Resource } from './resources.js'
 
 export interface ApiServerOptions {

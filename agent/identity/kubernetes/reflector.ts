@@ -11,45 +11,15 @@ import type { IncomingMessage } from 'node:http'
 
 import { describeError, VethflowError } from '../../errors.js'
 import type { ResourceState } from '../names.js'
-import { type Fields, fields, text } from '../object.js'
+import { fields, text } from '../object.js'
 import type { IdentityLog, ObjectSink } from '../source.js'
 import { Backoff, pause } from './backoff.js'
 import type { Connection } from './connection.js'
 import { readEvents } from './event-lines.js'
+import { FIELD_TIMES, type ReflectorTimes } from './reflector-times.js'
 import { get, readJson, StatusError } from './request.js'
 import { type Resource, ruleOf } from './resources.js'
-
-/** Times in ms; the defaults are for the field. */
-export interface ReflectorTimes {
-  /** Most silence of a request for a page, or of a watch before its first byte. */
-  readonly answer: number
-  /** Most silence of a watch-list before its initial events have ended; then the list is read in pages. */
-  readonly initial: number
-  /** Most silence of a watch whose server sends bookmarks (about once a minute). */
-  readonly silenceWithBookmarks: number
-  /** The same for one that has not shown any. */
-  readonly silence: number
-  /** The server is asked to end a watch after this, and up to twice as much. */
-  readonly watch: number
-  readonly backoffFirst: number
-  readonly backoffMost: number
-  /** A stream that lived this long makes earlier failures forgotten. */
-  readonly healthy: number
-  /** How often what is barred is asked for again, once it has been so for ten minutes. */
-  readonly barred: number
-}
-
-export const FIELD_TIMES: ReflectorTimes = {
-  answer: 30_000,
-  initial: 10_000,
-  silenceWithBookmarks: 90_000,
-  silence: 300_000,
-  watch: 300_000,
-  backoffFirst: 500,
-  backoffMost: 20_000,
-  healthy: 10_000,
-  barred: 300_000,
-}
+import { Expired, streamError, Unended } from './watch-error.js'
 
 const PAGE = 500
 /** Pages of one list; 500,000 objects. */
@@ -65,12 +35,6 @@ export interface ReflectorOptions {
   /** More query parameters, such as a fieldSelector. */
   readonly query?: Readonly<Record<string, string>>
 }
-
-/** The server has forgotten the version that we asked from. */
-class Expired extends Error {}
-
-/** The initial events do not come to their end. */
-class Unended extends Error {}
 
 export class Reflector {
   /** Read once. */
@@ -353,11 +317,4 @@ export class Reflector {
     this.#response = response
     return response
   }
-}
-
-function streamError(status: Fields): Error {
-  const code = typeof status.code === 'number' ? status.code : 0
-  const message = text(status.message) ?? text(status.reason) ?? 'no reason given'
-  if (code === 410) return new Expired(message)
-  return new StatusError(code, `the API server ends the watch with ${code}: ${message}`, 0)
 }

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 
 import type { ClusterIdentity } from '../../../agent/identity/identity.js'
-import { FIELD_TIMES, type ReflectorTimes } from '../../../agent/identity/kubernetes/reflector.js'
+import { FIELD_TIMES, type ReflectorTimes } from '../../../agent/identity/kubernetes/reflector-times.js'
 import { type IdentityOptions, openIdentity } from '../../../agent/identity/open.js'
 import { ApiServer, answer, body, recorded, recordedLines, Stream } from '../../fakes/api-server.js'
 import { nameOf, nameRows, quietLog } from './batch.js'

@@ -5,11 +5,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { Cluster } from '../../../../agent/identity/cluster.js'
 import { ClusterIdentity } from '../../../../agent/identity/identity.js'
 import type { Connection } from '../../../../agent/identity/kubernetes/connection.js'
-import {
-  FIELD_TIMES,
-  Reflector,
-  type ReflectorTimes,
-} from '../../../../agent/identity/kubernetes/reflector.js'
+import { Reflector } from '../../../../agent/identity/kubernetes/reflector.js'
+import { FIELD_TIMES, type ReflectorTimes } from '../../../../agent/identity/kubernetes/reflector-times.js'
 import { RESOURCES } from '../../../../agent/identity/kubernetes/resources.js'
 import {
   ApiServer,

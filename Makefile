@@ -8,7 +8,7 @@ DURATION ?= 0
 OUTPUT ?= compact
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-bpf build bpf check test test-long test-kernels bench demo clean
+.PHONY: help deps deps-bpf deps-kernels build bpf check test test-long test-kernels bench demo clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ deps: ## System packages (apt, as root) and npm packages that are missing
 
 deps-bpf:
 	@test/setup/system.sh bpf
+
+deps-kernels:
+	@test/setup/system.sh kernels
 
 build: deps ## Compile to dist/ (npx vethflow runs it)
 	@node proto/generate.mjs >/dev/null
@@ -35,16 +38,18 @@ check: deps ## Types, lint, format, and that the kernel objects match their sour
 	@$(BIN)/biome ci --colors=off .
 	@test/setup/bpf-check.sh
 
-test: build ## All tests; last line: N passed, N failed
+test: build deps-kernels ## All tests; last line: N passed, N failed
 	@test/setup/run-tests.sh
 
 test-long: build ## Full counts, fault tables, soaks (hours)
+	@ls test/long/*.test.ts >/dev/null 2>&1 || { echo 'there are no long tests yet' >&2; exit 1; }
 	@VETHFLOW_TEST_SECONDS=28800 test/setup/run-tests.sh --config test/setup/vitest.long.config.ts test/long
 
-test-kernels: build ## The same corpus on other kernels
-	@VETHFLOW_TEST_SECONDS=7200 test/setup/run-tests.sh --config test/setup/vitest.long.config.ts test/kernels
+test-kernels: build deps-kernels ## Every kernel series that is tried, under qemu
+	@VETHFLOW_KERNELS=all VETHFLOW_TEST_SECONDS=7200 test/setup/run-tests.sh test/kernels
 
 bench: build ## Measurements
+	@test -e dist/bench/main.js || { echo 'there are no benchmarks yet' >&2; exit 1; }
 	@node dist/bench/main.js
 
 demo: build ## A small cluster with live flows: make demo [DURATION=20] [OUTPUT=compact|wide|json]

@@ -12,22 +12,24 @@ for group in "$@"; do
     # The testbed: namespaces, NAT, CNI plugins, the traffic tool, captures to compare with.
     testbed)
       packages+=(iproute2 iptables nftables conntrack nfacct ethtool tcpdump util-linux iputils-ping)
-      packages+=(containernetworking-plugins bpftool gcc libc6-dev)
+      packages+=(containernetworking-plugins bpftool gcc libc6-dev openssl)
+      ;;
+    # Other kernels under qemu's software emulation.
+    kernels)
+      packages+=(qemu-system-x86 cpio busybox-static xz-utils zstd)
+      packages+=(gcc libc6-dev libbpf-dev libelf-dev zlib1g-dev iproute2 nftables util-linux)
       ;;
     # Rebuilding the kernel side; running it needs no compiler.
     bpf) packages+=(clang-19 llvm-19 libbpf-dev) ;;
     *)
-      echo "system.sh: no group $group (run, testbed, bpf)" >&2
+      echo "system.sh: no group $group (run, testbed, kernels, bpf)" >&2
       exit 2
       ;;
   esac
 done
 
-missing=()
-for package in "${packages[@]}"; do
-  status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
-  [ "$status" = installed ] || missing+=("$package")
-done
+installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort -u)
+mapfile -t missing < <(comm -23 <(printf '%s\n' "${packages[@]}" | sort -u) <(printf '%s\n' "$installed"))
 
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" -ne 0 ]; then

@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     root: new URL('../..', import.meta.url).pathname,
-    include: ['test/long/**/*.test.ts', 'test/kernels/**/*.test.ts'],
+    include: ['test/long/**/*.test.ts'],
     fileParallelism: false,
     pool: 'forks',
     testTimeout: 1_800_000,

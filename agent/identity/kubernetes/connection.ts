@@ -3,10 +3,11 @@
 // A kubeconfig is client-node's business (exec plugins, OIDC, proxies, client certificates). It costs some 70 MiB of
 // memory, so it is loaded only then: in a pod there is a token file, a CA file and two variables, which need none of it.
 
-import { readFile, stat } from 'node:fs/promises'
+import { access, constants, readFile, stat } from 'node:fs/promises'
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent, type RequestOptions } from 'node:https'
 import { isIPv6 } from 'node:net'
+import { dirname } from 'node:path'
 
 import { describeError, VethflowError } from '../../errors.js'
 
@@ -61,9 +62,11 @@ export async function kubeconfigConnection(file: string): Promise<Connection> {
   const config = new KubeConfig()
   try {
     config.loadFromString(source)
-    config.makePathsAbsolute(file.slice(0, Math.max(file.lastIndexOf('/'), 0)) || '.')
+    config.makePathsAbsolute(dirname(file))
   } catch (cause) {
-    throw new VethflowError('KUBECONFIG_INVALID', `${file} is not a kubeconfig`, { cause })
+    // Of something that is YAML but nothing of the kind, client-node says only which property was undefined.
+    const what = cause instanceof TypeError ? {} : { cause }
+    throw new VethflowError('KUBECONFIG_INVALID', `${file} is not a kubeconfig`, what)
   }
   const cluster = config.getCurrentCluster()
   if (cluster === null) {
@@ -77,6 +80,15 @@ export async function kubeconfigConnection(file: string): Promise<Connection> {
     )
   }
   const server = parseServer(cluster.server, file)
+  const user = config.getCurrentUser()
+  for (const named of [cluster.caFile, user?.certFile, user?.keyFile]) {
+    if (named === undefined || named === '') continue
+    await access(named, constants.R_OK).catch((cause: unknown) => {
+      throw new VethflowError('KUBECONFIG_INVALID', `${file} names a file that cannot be read: ${named}`, {
+        cause,
+      })
+    })
+  }
   if (server.protocol === 'http:') {
     // client-node refuses plain HTTP (kubectl proxy) unless TLS verification is off; there is no TLS to verify.
     config.clusters = config.clusters.map((entry) =>

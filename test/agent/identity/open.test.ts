@@ -190,6 +190,11 @@ describe('with a kubeconfig', () => {
       '{"current-context":"x","clusters":[{"name":"c","cluster":{"server":"nowhere"}}],"contexts":[{"name":"x","context":{"cluster":"c","user":"u"}}],"users":[]}',
       /server "nowhere" is not an http\(s\) URL/,
     ],
+    [
+      'a CA file that is not there',
+      '{"current-context":"x","clusters":[{"name":"c","cluster":{"server":"https://127.0.0.1:1","certificate-authority":"ca/none.crt"}}],"contexts":[{"name":"x","context":{"cluster":"c","user":"u"}}],"users":[]}',
+      /names a file that cannot be read: .*\/ca\/none\.crt/,
+    ],
   ])('refused: %s', async (_, text, message) => {
     await expect(open({ kubeconfig: await kubeconfig(text) })).rejects.toMatchObject({
       code: 'KUBECONFIG_INVALID',

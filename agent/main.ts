@@ -145,7 +145,8 @@ async function wire(
     }
     const busy = capture.state().ringRecords !== records
     records = capture.state().ringRecords
-    if (more) return 0
+    // interfaces that came all at once are hooked a few at a time
+    if (more || datapath.pending > 0) return 0
     return busy ? BUSY_MS : QUIET_MS
   }
   await run(tick, signal)

@@ -1,7 +1,7 @@
 // One program on one hook, by tcx where there is tcx and by clsact elsewhere, and whether it still stands at the head.
 // It must be called inside the network namespace of the interface. It does not choose interfaces.
 
-import { attachClsact, type ClsactFilter, detachClsact, FILTER_HANDLE, isOurs } from './clsact.js'
+import { attachClsact, type ClsactFilter, detachClsact, isOurs } from './clsact.js'
 import { Errno, errnoName, isUnsupported, kernelError } from './ffi.js'
 import { NetlinkError, type NetlinkSocket } from './netlink.js'
 import { closeTcxLink, createTcxLink, programName, queryTcx } from './tcx.js'
@@ -98,12 +98,14 @@ export class Attachment {
     return this.filter?.madeQdisc ?? false
   }
 
-  /** Takes the program off the hook. Idempotent; silent when the interface has gone. */
-  detach(removeQdisc: boolean): void {
+  /**
+   * Takes the program off the hook; clsact's qdisc stays (removeIdleClsact). Idempotent; silent when the interface has
+   * gone.
+   */
+  detach(): void {
     if (this.linkFd >= 0) closeTcxLink(this.linkFd)
     this.linkFd = -1
-    if (this.filter !== undefined)
-      detachClsact(this.socket, this.ifindex, this.egress, this.filter, removeQdisc)
+    if (this.filter !== undefined) detachClsact(this.socket, this.ifindex, this.egress, this.filter)
   }
 
   private tcxHead(): HeadState {
@@ -132,9 +134,6 @@ export class Attachment {
     return { state: before.length === 0 ? 'head' : 'behind', before: [...new Set(before)].join(', ') }
   }
 }
-
-/** The handle by which people find our filters: `tc filter show dev X ingress`. */
-export const CLSACT_HANDLE_TEXT = `0x${FILTER_HANDLE.toString(16)}`
 
 function describeProgram(id: number): string {
   const name = programName(id)

@@ -58,16 +58,14 @@ export function attachClsact(
   throw new Error('unreachable')
 }
 
-/** Removes our filter, and the qdisc if we made it and nothing else is on it. Silent when it has gone already. */
+/** Removes our filter. Silent when it has gone already. */
 export function detachClsact(
   socket: NetlinkSocket,
   ifindex: number,
   egress: boolean,
   filter: ClsactFilter,
-  removeQdisc: boolean,
 ): void {
   deleteFilter(socket, ifindex, egress, filter.priority, FILTER_HANDLE)
-  if (removeQdisc) removeIdleClsact(socket, ifindex)
 }
 
 /** Removes the clsact qdisc unless a filter is left on it. */

@@ -2,13 +2,7 @@
 // the head. Which interface gets which role is roles.ts's to say.
 
 import { ExitCode, VethflowError } from '../errors.js'
-import {
-  type AttachKind,
-  type Attachment,
-  Attachment as Hooked,
-  InterfaceGoneError,
-  reasonOf,
-} from './attach.js'
+import { type AttachKind, Attachment, InterfaceGoneError, reasonOf } from './attach.js'
 import { removeIdleClsact, sweepClsact } from './clsact.js'
 import type { HookCounters, HookMap } from './counters.js'
 import type { Features } from './features.js'
@@ -292,7 +286,7 @@ export class Namespace {
   private hook(ifindex: number, egress: boolean, program: Attachment['program']): Attachment {
     const { features } = this.options
     return this.inside(() =>
-      Hooked.create(this.socket, ifindex, egress, program, {
+      Attachment.create(this.socket, ifindex, egress, program, {
         tcx: features.enabled('tcx'),
         clsact: features.enabled('clsact'),
       }),
@@ -309,7 +303,7 @@ export class Namespace {
       if (mayReplace) {
         entry.budget--
         entry.reheaded++
-        attachment.detach(false)
+        attachment.detach()
         try {
           const again = this.hook(ifindex, egress, program)
           entry.attachments[index] = again
@@ -334,7 +328,7 @@ export class Namespace {
   private letGo(entry: Entry): void {
     const attachments = entry.attachments.splice(0)
     const madeQdisc = attachments.some((attachment) => attachment.madeQdisc)
-    for (const attachment of attachments) attachment.detach(false)
+    for (const attachment of attachments) attachment.detach()
     const { ifindex } = entry.interface
     if (madeQdisc) removeIdleClsact(this.socket, ifindex)
     for (const egress of [false, true]) {

@@ -4,7 +4,7 @@
 import { Event, type FlowMessage } from '../protocol/messages.js'
 import { formatProtocol } from '../protocol/protocol-number.js'
 import type { Paint } from './colour.js'
-import { fitDestination, fitEnd } from './ends.js'
+import { fitDestination, fitSource } from './ends.js'
 import { humanBytes, humanMicroseconds, timeOfDay } from './human.js'
 import { padEnd, padStart, safe, shorten } from './text.js'
 import { outcome } from './verdict.js'
@@ -27,7 +27,7 @@ export function compactFormat(columns: number, paint: Paint): (flow: FlowMessage
     const parts = [
       paint('dim', timeOfDay(flow.timeUs ?? 0)),
       paint('dim', padEnd(fitNode(flow.nodeName ?? ''), NODE)),
-      `${padEnd(fitEnd(flow.source, sourceColumns), sourceColumns)} ${paint('dim', '->')} ${paint(
+      `${padEnd(fitSource(flow.source, sourceColumns), sourceColumns)} ${paint('dim', '->')} ${paint(
         flow.service?.name ? 'cyan' : undefined,
         padEnd(fitDestination(flow, destinationColumns), destinationColumns),
       )}`,
@@ -59,7 +59,7 @@ export function compactHeader(columns: number): string {
 /** What is left for source and destination; the destination may name a service and who answered. */
 function nameColumns(columns: number): readonly [number, number] {
   const rest = Math.max(LEAST_COLUMNS, columns) - FIXED
-  const source = Math.floor(rest * 0.44)
+  const source = Math.floor(rest * 0.42)
   return [source, rest - source]
 }
 

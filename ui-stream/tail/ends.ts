@@ -37,25 +37,26 @@ function portText(port: number | null | undefined): string {
   return port ? `:${port}` : ''
 }
 
-/** An end with its port in at most `columns`; the port is never cut. */
-export function fitEnd(end: EndpointMessage | null | undefined, columns: number): string {
-  const port = portText(end?.port)
-  return fitName(end, columns - port.length) + port
+/** Namespace and name in at most `columns`: the name says more, so the namespace gives way first. */
+function fitQualified(namespace: string | null | undefined, name: string, columns: number): string {
+  const full = qualified(namespace, name)
+  if (width(full) <= columns || !namespace) return shorten(full, columns)
+  const left = Math.max(LEAST, columns - width(safe(name)) - 1)
+  const cut = shorten(safe(namespace), Math.min(left, columns - LEAST))
+  return `${cut}/${shorten(safe(name), columns - width(cut) - 1)}`
 }
 
-function fitName(end: EndpointMessage | null | undefined, columns: number, bare = false): string {
-  if (end?.kind !== EndpointKind.ENDPOINT_KIND_POD || !end.pod) return shorten(endName(end), columns)
-  const namespace = bare || !end.namespace ? '' : `${safe(end.namespace)}/`
-  const pod = safe(end.pod)
-  if (width(namespace) + width(pod) <= columns) return namespace + pod
-  const brief = withoutHash(pod, end.workload?.name == null ? undefined : safe(end.workload.name))
-  if (width(namespace) + width(brief) <= columns) return namespace + brief
-  // The pod's name says more than the namespace: both give way, the namespace first.
-  const spared = Math.max(Math.min(LEAST + 1, width(namespace)), columns - width(brief))
-  const left =
-    namespace === '' ? '' : `${shorten(namespace.slice(0, -1), Math.min(spared, width(namespace)) - 1)}/`
-  // A name that has been shortened once would be cut at the wrong place.
-  return left + (width(brief) <= columns - width(left) ? brief : shorten(pod, columns - width(left)))
+/** The first of `forms` that fits into `columns`, or undefined. */
+function firstThatFits(forms: readonly string[], columns: number): string | undefined {
+  return forms.find((form) => width(form) <= columns)
+}
+
+/** A pod's name, and shorter ones that still tell it from others. The last is the part that is its own. */
+function podForms(end: EndpointMessage): readonly string[] {
+  const pod = safe(end.pod ?? '')
+  const workload = end.workload?.name == null ? undefined : safe(end.workload.name)
+  const brief = withoutHash(pod, workload)
+  return brief === pod ? [pod] : [pod, brief, `…${pod.slice(pod.lastIndexOf('-'))}`]
 }
 
 /**
@@ -71,6 +72,41 @@ function withoutHash(pod: string, workload: string | undefined): string {
   return hash === null ? pod : `${hash[1]}-…${hash[2]}`
 }
 
+function isPod(end: EndpointMessage): boolean {
+  return end.kind === EndpointKind.ENDPOINT_KIND_POD && Boolean(end.pod)
+}
+
+/** An end in at most `columns` with its port, which is never cut. */
+export function fitEnd(end: EndpointMessage | null | undefined, columns: number): string {
+  if (end == null) return '?'
+  const port = portText(end.port)
+  if (!isPod(end)) return shorten(endName(end), columns - port.length) + port
+  const [pod = '', brief = pod] = podForms(end)
+  const forms = [pod, brief].map((name) => qualified(end.namespace, name) + port)
+  const fits = firstThatFits(forms, columns)
+  if (fits !== undefined) return fits
+  // A name that has been shortened once would be cut at the wrong place.
+  const left = columns - port.length
+  return fitQualified(end.namespace, width(brief) + LEAST + 1 <= left ? brief : pod, left) + port
+}
+
+/** The opening side in at most `columns`. Its port is of a moment and goes before its name is cut. */
+export function fitSource(end: EndpointMessage | null | undefined, columns: number): string {
+  const bare = end == null ? end : { ...end, port: 0 }
+  const withPort = fitEnd(end, columns)
+  const without = fitEnd(bare, columns)
+  // The same name with the port behind it, or else the better name.
+  return withPort.startsWith(without) ? withPort : bestName(end, withPort, without)
+}
+
+function bestName(end: EndpointMessage | null | undefined, withPort: string, without: string): string {
+  if (end == null || !isPod(end)) return without
+  const [, brief] = podForms(end)
+  return brief !== undefined && withPort.startsWith(`${qualified(end.namespace, brief)}:`)
+    ? withPort
+    : without
+}
+
 /** What the client addressed, without port. */
 export function serviceName(service: ServiceMessage): string {
   return qualified(service.namespace, service.name ?? '')
@@ -78,32 +114,40 @@ export function serviceName(service: ServiceMessage): string {
 
 /**
  * The answering side in at most `columns`: the service that was addressed with whoever answered in brackets,
- * `shop/web:80 (web-…-fgph8:8080)`, or the end alone where no service stood between.
+ * `shop/web:80 (web-…-fgph8:8080)`, or the end alone where no service stood between. Where there is little room, the
+ * answering port goes first, then all of the pod's name but its own part, then the middle of the service's name.
  */
 export function fitDestination(flow: FlowMessage, columns: number): string {
   const service = flow.service
   const end = flow.destination
   if (service == null || !service.name) return fitEnd(end, columns)
   const port = portText(service.port)
-  const name = serviceName(service)
-  const full = name + port
-  const answering =
-    end == null || (end.kind !== EndpointKind.ENDPOINT_KIND_POD && end.ip == null) ? undefined : end
-  if (answering === undefined) return shorten(name, columns - port.length) + port
-  const ownPort = answering.port === service.port ? '' : portText(answering.port)
-  const bare = answering.namespace === service.namespace
-  const fixed = 3 + ownPort.length
-  const wanted = width(fitName(answering, 253, bare))
-  const brief =
-    answering.kind === EndpointKind.ENDPOINT_KIND_POD && answering.pod
-      ? width(withoutHash(safe(answering.pod), answering.workload?.name ?? undefined))
-      : wanted
-  // Columns for the name of whoever answered: all it wants if there is room, at least half of the rest otherwise.
-  const room = columns - fixed - width(full)
-  const half = Math.floor((columns - fixed - port.length) / 2)
-  const inner = Math.min(wanted, Math.max(room, Math.min(brief, half)))
-  const outer = columns - fixed - inner - port.length
-  return `${shorten(name, outer)}${port} (${fitName(answering, inner, bare)}${ownPort})`
+  const outer = serviceName(service) + port
+  const names = answering(service, end)
+  const last = names.at(-1)
+  if (end == null || last === undefined) {
+    return fitQualified(service.namespace, service.name, columns - port.length) + port
+  }
+  const ownPort = end.port === service.port ? '' : portText(end.port)
+  const forms = [...names.map((name) => name + ownPort), last].map((inner) => `${outer} (${inner})`)
+  const fits = firstThatFits(forms, columns)
+  if (fits !== undefined) return fits
+  const inner = shorten(last, Math.max(LEAST, Math.floor((columns - 3 - port.length) / 2)))
+  const left = columns - 3 - port.length - width(inner)
+  return `${fitQualified(service.namespace, service.name, left)}${port} (${inner})`
+}
+
+/** Names of whoever answered for a service, longest first; none where that is the service's own address. */
+function answering(service: ServiceMessage, end: EndpointMessage | null | undefined): readonly string[] {
+  if (end == null) return []
+  if (isPod(end)) {
+    const forms = podForms(end)
+    const elsewhere = end.namespace !== service.namespace
+    return elsewhere ? [qualified(end.namespace, forms[0] ?? ''), ...forms] : forms
+  }
+  const own = end.ip == null || end.ip.length === 0
+  const same = !own && service.ip != null && formatAddress(end.ip!) === formatAddress(service.ip)
+  return own || same ? [] : [endName(end)]
 }
 
 /** An end in full for the wide form: name, address where the name is not one, port, workload. */

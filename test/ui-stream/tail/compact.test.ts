@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { coloured, plain } from '../../../ui-stream/tail/colour.js'
 import { compactFormat, compactHeader } from '../../../ui-stream/tail/compact.js'
 import { width } from '../../../ui-stream/tail/text.js'
-import { CORPUS } from './flows.js'
+import { CORPUS, flow, pod, v4, web, world } from './flows.js'
 
 process.env.TZ = 'UTC'
 
@@ -22,17 +22,17 @@ describe('compact lines', () => {
     const format = compactFormat(120, plain)
     expect(CORPUS.map(format).map((line) => `${line}|`)).toMatchInlineSnapshot(`
       [
-        "05:06:07.089 n1         shop/web-…-fgph8:41234   -> shop/cart:80 (cart-…-zxcvb:8080) TCP    OPENED       60B    0B|",
-        "05:06:07.089 ip-10…2-34 shop/web-…-fgph8:41234   -> shop/cart:80 (cart-…-zxcvb)      TCP    CLOSED     1.2kB 346kB 1.2ms|",
-        "05:06:07.089 n1         ku…em/coredn…abcde:53412 -> 8.8.8.8:53                       UDP    DROPPED    NETFILTER_DROP x3|",
-        "05:06:07.089 n1         node/n1:50000            -> shop/db-0:5432                   TCP    REFUSED      60B   40B|",
-        "05:06:07.089 n1         [2001:db8::1…:3333:4444] -> [fd00::1]                        ICMPv6 UNANSWERED 123MB    0B|",
-        "05:06:07.089 n1         a/x:65535                -> b/y:1                            SCTP   UPDATED     999B 1.0kB|",
-        "05:06:07.089 n1         a-…st/a-work…q2w3e:40000 -> obser…rage:8481 (vict…e-12:8482) TCP    UPDATED    999MB 1.0GB 999ms|",
-        "05:06:07.089 n1         255.255.255.255          -> one.one.one.one                  255    UPDATED       0B    0B|",
-        "05:06:07.089 n1         100.100.100.100:65535    -> 例え.テスト:443                  TCP    UPDATED       0B    0B  15us|",
-        "05:06:07.089            ?                        -> ?                                0      UPDATED       0B    0B|",
-        "05:06:07.089 n1         shop/web-…-fgph8:41234   -> shop/nothing-behind:80           TCP    UPDATED       0B    0B|",
+        "05:06:07.089 n1         shop/web-…-fgph8:41234  -> shop/cart:80 (cart-…-zxcvb:8080)  TCP    OPENED       60B    0B|",
+        "05:06:07.089 ip-10…2-34 shop/web-…-fgph8:41234  -> shop/cart:80 (cart-…-zxcvb)       TCP    CLOSED     1.2kB 346kB 1.2ms|",
+        "05:06:07.089 n1         kub…tem/coredns-…-abcde -> 8.8.8.8:53                        UDP    DROPPED    NETFILTER_DROP x3|",
+        "05:06:07.089 n1         node/n1:50000           -> shop/db-0:5432                    TCP    REFUSED      60B   40B|",
+        "05:06:07.089 n1         [2001:db8::…:3333:4444] -> [fd00::1]                         ICMPv6 UNANSWERED 123MB    0B|",
+        "05:06:07.089 n1         a/x:65535               -> b/y:1                             SCTP   UPDATED     999B 1.0kB|",
+        "05:06:07.089 n1         a-…st/a-worklo…c9-q2w3e -> ob…ty/victori…storage:8481 (…-12) TCP    UPDATED    999MB 1.0GB 999ms|",
+        "05:06:07.089 n1         255.255.255.255         -> one.one.one.one                   255    UPDATED       0B    0B|",
+        "05:06:07.089 n1         100.100.100.100:65535   -> 例え.テスト:443                   TCP    UPDATED       0B    0B  15us|",
+        "05:06:07.089            ?                       -> ?                                 0      UPDATED       0B    0B|",
+        "05:06:07.089 n1         shop/web-…-fgph8:41234  -> shop/nothing-behind:80            TCP    UPDATED       0B    0B|",
       ]
     `)
   })
@@ -84,12 +84,51 @@ describe('compact lines', () => {
     expect(wide).toContain('shop/cart:80 (cart-5d4f8c7b99-zxcvb:8080)')
   })
 
-  test('never cut a port', () => {
-    const format = compactFormat(120, plain)
-    const line = format(CORPUS[6]!)
-    expect(line).toContain(':40000 ')
-    expect(line).toContain(':8481 (')
-    expect(line).toContain(':8482)')
+  test('never cut a port in its middle, nor what the client addressed', () => {
+    for (const columns of [120, 130, 140, 150, 160, 180, 200, 300]) {
+      const format = compactFormat(columns, plain)
+      for (const one of CORPUS) {
+        const [left = '', right = ''] = format(one).split(' -> ')
+        const ports = [...left.slice(23).matchAll(/[^:[]:(\d+) *$/g)].map(([, port]) => Number(port))
+        expect([[], [one.source?.port]]).toContainEqual(ports)
+        const addressed = one.service?.port ?? one.destination?.port
+        if (addressed) expect(right).toMatch(new RegExp(`^\\S+:${addressed} `))
+      }
+    }
+  })
+
+  test('give up what says least first', () => {
+    const source = (columns: number) =>
+      compactFormat(columns, plain)(CORPUS[2]!).slice(24).split(' -> ')[0]?.trimEnd()
+    expect([120, 140, 160, 200].map(source)).toEqual([
+      'kub…tem/coredns-…-abcde',
+      'kube-system/coredns-…-abcde',
+      'kube-system/coredns-…-abcde:53412',
+      'kube-system/coredns-7c65d6cfc9-abcde:53412',
+    ])
+    const frontend = flow({
+      source: web,
+      destination: { ...pod('shop', 'frontend-5d4f8c7b99-x2k8p', 'frontend', '10.0.0.9', 8080) },
+      service: { namespace: 'shop', name: 'frontend', type: 'NodePort', port: 30080 },
+    })
+    const destination = (columns: number) =>
+      /-> (.*?) +TCP/.exec(compactFormat(columns, plain)(frontend))?.[1]
+    expect([120, 124, 140, 160, 180].map(destination)).toEqual([
+      'shop/frontend:30080 (…-x2k8p)',
+      'shop/frontend:30080 (…-x2k8p:8080)',
+      'shop/frontend:30080 (frontend-…-x2k8p:8080)',
+      'shop/frontend:30080 (frontend-5d4f8c7b99-x2k8p:8080)',
+      'shop/frontend:30080 (frontend-5d4f8c7b99-x2k8p:8080)',
+    ])
+  })
+
+  test('say nothing in brackets where nobody answered for a service', () => {
+    const legacy = flow({
+      source: web,
+      destination: world(v4('10.96.0.33'), 80),
+      service: { namespace: 'shop', name: 'legacy', type: 'ClusterIP', ip: v4('10.96.0.33'), port: 80 },
+    })
+    expect(compactFormat(120, plain)(legacy)).toMatch(/-> shop\/legacy:80 +TCP/)
   })
 
   test('colour changes no column and marks what went wrong', () => {

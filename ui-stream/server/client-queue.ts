@@ -56,6 +56,27 @@ export class ClientQueue {
     while (this.#bytes > this.#limits.bytes || this.#records > this.#limits.records) this.#dropOldest()
   }
 
+  /** True when `push` would have to throw something away. */
+  overflows(batch: EncodedBatch): boolean {
+    return (
+      this.#bytes + batch.bytes.length > this.#limits.bytes ||
+      this.#records + batch.count > this.#limits.records
+    )
+  }
+
+  /** The oldest records, left where they are. */
+  get oldest(): Readonly<QueuedRecords> | undefined {
+    return this.#entries[this.#head]
+  }
+
+  /** Forgets all records without counting them: whoever calls it sends them in another way. Losses stay. */
+  forget(): void {
+    this.#entries.length = 0
+    this.#head = 0
+    this.#bytes = 0
+    this.#records = 0
+  }
+
   /** The oldest records, at most `bytes` of them but at least one; undefined when there are none. */
   shift(bytes: number): QueuedRecords | undefined {
     const entry = this.#entries[this.#head]

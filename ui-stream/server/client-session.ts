@@ -13,7 +13,7 @@ import { ClientQueue, endWithin, type QueuedRecords, type QueueLimits } from './
 import { type EncodedBatch, pickRecords } from './encoded-batch.js'
 import { FlowFilter } from './filter.js'
 import type { FlowRows } from './flow-rows.js'
-import { type Frame, type FrameWriter, jsonFrames, protobufFrames } from './frames.js'
+import { type Frame, type FrameWriter, jsonFrames, protobufFrames, sequenceOf } from './frames.js'
 import type { History } from './history.js'
 import type { StreamMetrics } from './metrics.js'
 
@@ -55,6 +55,8 @@ export class ClientSession {
   #position = 0
   #end = 0
   #follow = false
+  /** What waits was chosen by a filter that has been replaced since. */
+  #mixed = false
   #statusTimer: NodeJS.Timeout | undefined
   #untilTimer: NodeJS.Timeout | undefined
   #scheduled: NodeJS.Immediate | undefined
@@ -104,10 +106,29 @@ export class ClientSession {
   }
 
   #push(batch: EncodedBatch): void {
+    if (this.#queue.overflows(batch) && this.#fallBack(batch)) {
+      this.#pump()
+      return
+    }
     const before = this.#queue.dropped
     this.#queue.push(batch)
     this.#context.metrics.dropped.inc(this.#queue.dropped - before)
     this.#pump()
+  }
+
+  /**
+   * A client that lags, or a burst larger than the queue: reads on from history instead, as long as that goes back far
+   * enough. Nothing is lost then before history drops it, which is counted as exactly (`evicted`).
+   */
+  #fallBack(batch: EncodedBatch): boolean {
+    const oldest = this.#queue.oldest ?? { batch, start: 0 }
+    const sequence = sequenceOf(oldest.batch, oldest.start)
+    if (this.#mixed || sequence < this.#context.history.firstSequence) return false
+    this.#queue.forget()
+    this.#mode = 'history'
+    this.#position = sequence
+    this.#end = Number.POSITIVE_INFINITY
+    return true
   }
 
   /** Passes on what was lost elsewhere. */
@@ -171,6 +192,7 @@ export class ClientSession {
     const filter = FlowFilter.compile(subscription)
     const { history, agentId } = this.#context
     this.#filter = filter
+    this.#mixed = this.#queue.oldest !== undefined
     this.#labels = subscription.labels ?? false
     this.#follow = follows(subscription)
     this.#mode = 'live'
@@ -266,6 +288,7 @@ export class ClientSession {
         this.#scheduled = setImmediate(this.#resume)
         return
       }
+      if (this.#queue.oldest === undefined) this.#mixed = false
       if (!this.#queue.empty) turn += this.#sendRecords(this.#queue.shift(FRAME_BYTES))
       else if (this.#closing !== undefined) {
         this.#socket.close(this.#closing)

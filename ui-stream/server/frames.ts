@@ -24,10 +24,10 @@ export interface FrameWriter {
   error(code: string, message: string): Frame
 }
 
-/** Sequence of a record: the last varint field of its bytes, known without decoding where a batch is whole. */
-function lastSequence({ batch, end }: QueuedRecords): number {
-  if (end === batch.count) return batch.lastSequence
-  return decodeRecord(batch, end - 1).sequence ?? 0
+/** Sequence of a record, known without decoding for the last of a batch. */
+export function sequenceOf(batch: EncodedBatch, row: number): number {
+  if (row === batch.count - 1) return batch.lastSequence
+  return decodeRecord(batch, row).sequence ?? 0
 }
 
 function decodeRecord(batch: EncodedBatch, row: number): FlowMessage {
@@ -43,7 +43,7 @@ export function protobufFrames(agentId: string): FrameWriter {
     const { batch, start, end } = records
     const tail = StreamMessage.encode({
       ...rest,
-      cursor: formatCursor(agentId, lastSequence(records)),
+      cursor: formatCursor(agentId, sequenceOf(batch, end - 1)),
     }).finish()
     const flows = batch.bytes.subarray(batch.offsets[start]!, batch.offsets[end]!)
     const bytes = new Uint8Array(flows.length + tail.length)

@@ -76,6 +76,64 @@ describe('a slow client', () => {
     expect(slow.ids.slice(-ids.length)).toEqual(ids.map((id) => 1e6 + id))
   })
 
+  it('loses nothing that history still has, nor a burst larger than its queue', async () => {
+    const server = await openServer({ clientQueueRecords: 3000 })
+    const clients = [
+      await Client.open(server),
+      await Client.open(server, '?protocol=tcp&labels=true'),
+      await Client.open(server, '', Subprotocol.JSON),
+    ]
+    await Promise.all(clients.map((client) => client.sync()))
+    const paused = await Client.open(server, '?not.protocol=tcp')
+    await paused.sync()
+    raw(paused).pause()
+    const batches = range(0, 40).map((i) => numbered(i * 1000 + 1, 1000))
+    const ids = (wanted: (protocol: number) => boolean): number[] =>
+      batches.flatMap(({ flows }) => [...flows.id].filter((_, row) => wanted(flows.protocol[row]!)))
+    // All within one turn of the event loop: nobody can be quick enough.
+    for (const batch of batches) server.publish(batch)
+    const tcp = ids((protocol) => protocol === 6)
+    await clients[0]!.until(() => clients[0]!.frames.length >= 40_000)
+    await clients[1]!.until(() => clients[1]!.frames.length >= tcp.length)
+    await clients[2]!.until(() => clients[2]!.frames.length >= 40_000)
+    expect(clients[0]!.ids).toEqual(range(1, 40_000))
+    expect(clients[1]!.ids).toEqual(tcp)
+    expect(clients[2]!.ids).toEqual(range(1, 40_000))
+    server.publish(numbered(40_001, 10))
+    for (const client of [clients[0]!, clients[2]!]) {
+      await client.until(() => client.frames.length >= 40_010)
+      expect(client.ids.slice(-10)).toEqual(range(40_001, 10))
+    }
+    raw(paused).resume()
+    const rest = ids((protocol) => protocol !== 6)
+    await paused.until(() => paused.frames.length >= rest.length)
+    expect(paused.ids.slice(0, rest.length)).toEqual(rest)
+    for (const client of [...clients, paused]) expect(client.lost).toBe(0)
+  })
+
+  it('that falls back to a history which is too short is told exactly', async () => {
+    const server = await openServer({ clientQueueRecords: 3000, historyBytes: 4 * 1024 * 1024 })
+    const slow = await Client.open(server, '?not.protocol=udp')
+    await slow.sync()
+    raw(slow).pause()
+    const named = numbered(1, 1000)
+    const wanted = range(0, 1000).filter((row) => named.flows.protocol[row] !== 17)
+    for (let i = 0; i < 100; i++) {
+      for (let row = 0; row < 1000; row++) named.flows.id[row] = i * 1000 + row + 1
+      server.publish(named)
+    }
+    raw(slow).resume()
+    await slow.until(() => slow.flows.length + slow.lost >= 100 * wanted.length)
+    await slow.sync()
+    expect(slow.flows.length + slow.lost).toBe(100 * wanted.length)
+    expect(slow.lost).toBeGreaterThan(10_000)
+    const emitted = range(0, 100).flatMap((i) => wanted.map((row) => i * 1000 + row + 1))
+    const ids = new Set(slow.ids)
+    expect(ids.size).toBe(slow.flows.length)
+    expect(slow.ids).toEqual(emitted.filter((id) => ids.has(id)))
+    expect(slow.ids.at(-1)).toBe(emitted.at(-1))
+  })
+
   it('that reads history too slowly is told what was dropped under it', async () => {
     const server = await openServer({ historyBytes: 8 * 1024 * 1024 })
     const named = numbered(1, 1000)

@@ -1,14 +1,30 @@
 // Runs the built command as people do: a process of its own. Builds once a test run, when the sources are newer.
 
 import { spawn, spawnSync } from 'node:child_process'
+import { readdirSync, statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 const CLI = `${ROOT}dist/ui-stream/cli.js`
 
-/** Compiles the sources; type errors elsewhere are the type checker's business and do not stop it. */
+/**
+ * Compiles the sources when one is newer than what was built from it. Type errors are the type checker's business and
+ * do not stop it.
+ */
 export function build(): void {
-  spawnSync('npx', ['tsc', '-p', '.'], { cwd: ROOT, stdio: 'ignore' })
+  const built = statSync(CLI, { throwIfNoEntry: false })?.mtimeMs ?? 0
+  const newest = ['agent', 'ui-stream', 'proto'].reduce(
+    (most, folder) => Math.max(most, newestIn(ROOT + folder)),
+    0,
+  )
+  if (newest > built) spawnSync('npm', ['run', 'build'], { cwd: ROOT, stdio: 'ignore' })
+}
+
+/** When the last change in a folder's sources was, ms since the epoch. */
+function newestIn(folder: string): number {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((path) => /\.(ts|proto)$/.test(path) && !path.endsWith('.d.ts'))
+    .reduce((most, path) => Math.max(most, statSync(`${folder}/${path}`).mtimeMs), 0)
 }
 
 export interface Finished {

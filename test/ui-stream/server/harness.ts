@@ -41,14 +41,23 @@ export class Client {
   readonly frames: FrameJson[] = []
   readonly sizes: number[] = []
   closeCode: number | undefined
+  /** Flows received, and records that the server said were lost by this client. */
+  received = 0
+  lost = 0
   #wake: (() => void)[] = []
 
   private constructor(url: string, subprotocol: string, headers: Record<string, string>) {
     this.socket = new WebSocket(url, subprotocol === '' ? [] : [subprotocol], { headers })
     this.socket.on('message', (data: Buffer, binary) => {
       this.sizes.push(data.length)
-      if (binary) this.frames.push(...frameToJson(StreamMessage.decode(data)))
-      else this.frames.push(JSON.parse(data.toString()) as FrameJson)
+      const frames = binary
+        ? frameToJson(StreamMessage.decode(data))
+        : [JSON.parse(data.toString()) as FrameJson]
+      for (const frame of frames) {
+        this.frames.push(frame)
+        if (frame.flow !== undefined) this.received++
+        if (frame.lost?.stage === 'CLIENT') this.lost += frame.lost.count
+      }
       this.#woken()
     })
     this.socket.on('close', (code) => {
@@ -80,11 +89,6 @@ export class Client {
 
   get cursor(): string | undefined {
     return this.frames.findLast((frame) => frame.cursor !== undefined)?.cursor
-  }
-
-  /** Records that the server said were lost by this client. */
-  get lost(): number {
-    return this.frames.reduce((sum, { lost }) => sum + (lost?.stage === 'CLIENT' ? lost.count : 0), 0)
   }
 
   /** Resolves when `done` holds; looked at whenever something arrives. */

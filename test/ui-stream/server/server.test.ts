@@ -66,7 +66,7 @@ describe('StreamServer', () => {
       { nodeName: 'node-1', stage: 1, unit: 2, count: 7, sinceUs: 1_000_000, untilUs: 2_000_000 },
     ])
     server.publish(numbered(301, 50))
-    await client.until(() => client.flows.length === 350)
+    await client.until(() => client.received === 350)
     expect(client.ids).toEqual(range(1, 350))
     expect(client.cursor).toBe('run1:350')
     expect(client.frames.filter((frame) => frame.flow).map((frame) => frame.cursor)).toEqual(
@@ -93,7 +93,7 @@ describe('StreamServer', () => {
     ]
     await Promise.all([binary.sync(), text.sync()])
     server.publish(numbered(1, 200))
-    await Promise.all([binary, text].map((client) => client.until(() => client.flows.length === 200)))
+    await Promise.all([binary, text].map((client) => client.until(() => client.received === 200)))
     expect(binary.frames).toEqual(text.frames)
   })
 
@@ -107,7 +107,7 @@ describe('StreamServer', () => {
     const json = await Client.open(server, '?wait=true', Subprotocol.JSON)
     await Promise.all([all.sync(), some.sync(), json.sync()])
     server.publish(named)
-    await some.until(() => some.flows.length >= tcp.length)
+    await some.until(() => some.received >= tcp.length)
     some.socket.send(
       ClientMessage.encode({ subscribe: { filters: [{ name: 'protocol', values: ['17'] }] } }).finish(),
     )
@@ -116,7 +116,7 @@ describe('StreamServer', () => {
     )
     await Promise.all([some.sync(), json.sync()])
     server.publish(named)
-    await all.until(() => all.flows.length === 800)
+    await all.until(() => all.received === 800)
     await Promise.all([some.sync(), json.sync()])
     expect(some.ids).toEqual([...tcp, ...udp].map((row) => row + 1))
     expect(json.ids).toEqual(range(1, 400).filter((id) => !tcp.includes(id - 1)))
@@ -131,7 +131,7 @@ describe('StreamServer', () => {
 
     const following = await Client.open(server, '?last=2500&follow=true', Subprotocol.JSON)
     server.publish(numbered(3001, 100))
-    await following.until(() => following.flows.length >= 2600)
+    await following.until(() => following.received >= 2600)
     expect(following.ids).toEqual(range(501, 2600))
 
     const since = await Client.open(
@@ -142,13 +142,13 @@ describe('StreamServer', () => {
     expect(since.ids).toEqual(range(2900, 151))
 
     const resumed = await Client.open(server, '?cursor=run1:3040')
-    await resumed.until(() => resumed.flows.length >= 60)
+    await resumed.until(() => resumed.received >= 60)
     server.publish(numbered(3101, 5))
-    await resumed.until(() => resumed.flows.length >= 65)
+    await resumed.until(() => resumed.received >= 65)
     expect(resumed.ids).toEqual(range(3041, 65))
 
     const stranger = await Client.open(server, '?cursor=run0:3040')
-    await stranger.until(() => stranger.flows.length >= 3105)
+    await stranger.until(() => stranger.received >= 3105)
     expect(stranger.ids).toEqual(range(1, 3105))
   })
 
@@ -181,7 +181,7 @@ describe('StreamServer', () => {
     const named = numbered(1, 300)
     for (let row = 0; row < 300; row += 3) named.flows.flags[row] = 8
     server.publish(named)
-    await asking.until(() => asking.flows.length === 300)
+    await asking.until(() => asking.received === 300)
     await plain.sync()
     expect(plain.flows.length).toBe(200)
     expect(plain.flows.some((flow) => flow.own)).toBe(false)
@@ -207,7 +207,7 @@ describe('StreamServer', () => {
     server.publish(named)
     const replayed = await Client.open(server, '?labels=true&last=1500')
     await replayed.closed()
-    await live.until(() => live.flows.length === 1500)
+    await live.until(() => live.received === 1500)
     for (const client of [live, replayed]) {
       expect(client.ids).toEqual(range(1, 1500))
       expect(client.flows[1499]!.source!.labels).toEqual(labels)
@@ -284,7 +284,7 @@ describe('StreamServer', () => {
     const named = numbered(1, 500)
     for (let row = 0; row < 500; row += 5) named.flows.flags[row] = 8
     agent.publish(named)
-    await merged[0]!.until(() => merged[0]!.flows.length === 500)
+    await merged[0]!.until(() => merged[0]!.received === 500)
     await Promise.all([...direct, ...merged].map((client) => client.sync()))
     for (const [i, client] of direct.entries()) {
       expect(client.flows.length).toBeGreaterThan(10)
@@ -352,7 +352,7 @@ describe('what clients get wrong', () => {
     expect(await client.closed()).toBe(code)
     if (code === 1002) expect(client.frames[0]!.error!.code).toBe('BAD_MESSAGE')
     server.publish(numbered(1, 10))
-    await neighbour.until(() => neighbour.flows.length === 10)
+    await neighbour.until(() => neighbour.received === 10)
   })
 
   it('stops a client that subscribes without end', async () => {

@@ -24,6 +24,9 @@ export const ConnectionState = {
 /** Most views of one connection: its tuple, what it became, and what the latter was before. */
 export const MAX_VIEWS = 4
 
+/** In `chosen`: the view it was read from belongs to another connection now, what it had is carried. */
+export const FROZEN = -2
+
 /** Columns with two cells a slot are forward, reverse. Boot times are microseconds. */
 export class Connections {
   readonly capacity: number
@@ -34,7 +37,7 @@ export class Connections {
   readonly root: Int32Array
   /** The view of what it became, -1 when it is not translated. */
   readonly alias: Int32Array
-  /** The view that each direction is read from, -1 as long as none has counted it. */
+  /** The view that each direction is read from, -1 as long as none has counted it, or FROZEN. */
   readonly chosen: Int32Array
   /** What a direction had when it went over to another view. */
   readonly carryPackets: Float64Array

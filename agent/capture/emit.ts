@@ -27,7 +27,7 @@ export function directionTotals(
   const { views, connections } = tracker
   const cell = c * 2 + direction
   let view = connections.chosen[cell]!
-  if (view < 0) {
+  if (view === -1) {
     view = connections.root[c]!
     if (views.counted(view, views.forward[view]! ^ direction) === 0) {
       view = -1

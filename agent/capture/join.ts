@@ -2,7 +2,7 @@
 // is counted here and nothing is moved: each direction goes on being read from one view.
 
 import { mark } from '../kernel/layout.gen.js'
-import { ConnectionState, type Connections, MAX_VIEWS } from './connections.js'
+import { ConnectionState, type Connections, FROZEN, MAX_VIEWS } from './connections.js'
 import { ViewFlag, type Views } from './views.js'
 
 /** Whose tables, and what to do with a flow that turns out to be part of another one. */
@@ -45,7 +45,7 @@ export function detachView(context: JoinContext, view: number): void {
     const dir = d === 0 ? views.forward[view]! : views.forward[view]! ^ 1
     connections.carryPackets[c * 2 + d]! += views.counted(view, dir)
     connections.carryBytes[c * 2 + d]! += views.countedBytes(view, dir)
-    connections.chosen[c * 2 + d] = -1
+    connections.chosen[c * 2 + d] = FROZEN
   }
   connections.removeView(c, view)
   const rest = connections.views[c * MAX_VIEWS]!

@@ -30,7 +30,13 @@ export class HookDirectory {
         const known = this.#entries.get(hook)
         if (known !== undefined && known.name === name && known.role === role) continue
         this.#entries.delete(hook)
-        this.#entries.set(hook, { name, kind, role, egress, attachedAt: known?.attachedAt ?? now })
+        this.#entries.set(hook, {
+          name,
+          kind,
+          role,
+          egress,
+          attachedAt: known?.name === name ? known.attachedAt : now,
+        })
       }
     }
     for (const hook of this.#entries.keys()) {
@@ -48,9 +54,9 @@ export class HookDirectory {
     return this.#entries.get(hook)?.attachedAt ?? 0
   }
 
-  /** True for a pod's veth. */
+  /** True for the host's end of a pod's veth or netkit. */
   isPodHook(hook: number): boolean {
     const entry = this.#entries.get(hook)
-    return entry !== undefined && entry.role === 'veth' && entry.kind === 'veth'
+    return entry !== undefined && entry.role === 'veth' && (entry.kind === 'veth' || entry.kind === 'netkit')
   }
 }

@@ -271,4 +271,52 @@ describe('one flow on', () => {
     },
     60_000,
   )
+
+  it.each([
+    ['the pod itself', (_: Pod) => 8080, false],
+    ['a ClusterIP', () => 80, true],
+  ])(
+    'each of five connections that use one source port to %s, one after the other',
+    async (_, port, vip) => {
+      bed = await Testbed.create('reuse')
+      const node = await bed.node('n1')
+      const [client, server] = [await node.pod({ name: 'client' }), await node.pod({ name: 'server' })]
+      await bed.services(service(80, 8080, [server]))
+      const running = await agent(node, 'n1')
+      const tcp = await tcpServer(server, 8080)
+      const reports: TcpReport[] = []
+      for (let i = 0; i < 5; i++) {
+        // by RST, so that no TIME_WAIT keeps the port; the third pauses longer than entries linger
+        if (i === 3) await new Promise((wake) => setTimeout(wake, 3500))
+        reports.push(
+          await tcpConnect(client, endpoint(vip ? VIP : server.ip, port(server)), {
+            count: 1,
+            sourcePort: 23_456,
+            reset: true,
+            bytesOut: 1000 * (i + 1),
+            bytesIn: 500,
+          }),
+        )
+      }
+      await tcp.stop()
+      const closed = () => running.flows.filter((f) => f.protocol === 'TCP' && f.event === 'CLOSED')
+      await running.until('five closed', () => closed().length >= 5)
+      await running.close()
+      const flows = running.flows.filter((f) => f.protocol === 'TCP')
+      const ids = [...new Set(flows.map((f) => f.id))]
+      expect(ids, running.summary()).toHaveLength(5)
+      expect(
+        ids.map((id) => sums(flows.filter((f) => f.id === id)).forward),
+        running.summary(),
+      ).toEqual(reports.map((r) => r.segmentsOut + 1)) // and the RST, sent when nobody asks the socket any more
+      expect(closed()).toHaveLength(5)
+      for (const flow of flows.filter((f) => f.event === 'CLOSED'))
+        expect(flow).toMatchObject({
+          endReason: 'RST',
+          source: { ip: client.ip },
+          destination: { ip: server.ip },
+        })
+    },
+    60_000,
+  )
 })

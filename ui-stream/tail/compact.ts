@@ -1,7 +1,7 @@
 // The compact form: one aligned line a record, 120 columns unless the terminal is wider.
 // TIME NODE SOURCE -> DESTINATION PROTOCOL OUTCOME BYTES-OUT BYTES-BACK ROUND-TRIP
 
-import { Event, type FlowMessage } from '../protocol/messages.js'
+import { type CountersMessage, Event, type FlowMessage } from '../protocol/messages.js'
 import { formatProtocol } from '../protocol/protocol-number.js'
 import type { Paint } from './colour.js'
 import { fitDestination, fitSource } from './ends.js'
@@ -69,11 +69,15 @@ function fitNode(name: string): string {
   return shorten(safe(host), NODE)
 }
 
+/** Bytes since the connection's last record; where it has CLOSED, in all: the line that people read afterwards. */
 function numbers(flow: FlowMessage): string {
   const rtt = flow.tcp?.handshakeRttUs || flow.tcp?.smoothedRttUs || 0
+  const closed = flow.event === Event.EVENT_CLOSED
+  const bytes = (counters: CountersMessage | null | undefined): string =>
+    padStart(humanBytes((closed ? counters?.totalBytes : counters?.bytes) ?? 0), NUMBER)
   return [
-    padStart(humanBytes(flow.forward?.bytes ?? 0), NUMBER),
-    padStart(humanBytes(flow.reverse?.bytes ?? 0), NUMBER),
+    bytes(flow.forward),
+    bytes(flow.reverse),
     rtt > 0 ? padStart(humanMicroseconds(rtt), NUMBER) : '',
   ].join(' ')
 }

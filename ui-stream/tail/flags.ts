@@ -105,7 +105,7 @@ export const tailFlags = {
     name: 'output',
     short: 'o',
     takes: 'compact|wide|json',
-    help: 'form of a record',
+    help: 'form; bytes are since the last record, at CLOSED in all',
     group: 'How',
     parse: outputForm,
     fallback: 'compact' as const,

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 
+import { Event, type FlowMessage } from '../../../ui-stream/protocol/messages.js'
 import { coloured, plain } from '../../../ui-stream/tail/colour.js'
 import { compactFormat, compactHeader } from '../../../ui-stream/tail/compact.js'
 import { width } from '../../../ui-stream/tail/text.js'
@@ -120,6 +121,15 @@ describe('compact lines', () => {
       'shop/frontend:30080 (frontend-5d4f8c7b99-x2k8p:8080)',
       'shop/frontend:30080 (frontend-5d4f8c7b99-x2k8p:8080)',
     ])
+  })
+
+  test('count bytes since the last record, and in all once the connection has closed', () => {
+    const counted = { forward: { bytes: 5, totalBytes: 900 }, reverse: { bytes: 0, totalBytes: 12_345 } }
+    const bytes = (event: NonNullable<FlowMessage['event']>) =>
+      /(\S+) +(\S+)$/.exec(compactFormat(120, plain)(flow({ source: web, event, ...counted })))?.slice(1)
+    expect(bytes(Event.EVENT_OPENED)).toEqual(['5B', '0B'])
+    expect(bytes(Event.EVENT_UPDATED)).toEqual(['5B', '0B'])
+    expect(bytes(Event.EVENT_CLOSED)).toEqual(['900B', '12kB'])
   })
 
   test('say nothing in brackets where nobody answered for a service', () => {

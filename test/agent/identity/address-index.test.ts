@@ -44,6 +44,15 @@ describe.each(['10.244.1.2', '2001:db8::2'])('history of %s', (text) => {
     expect(at(index, day + 2 * second)).toBe('b')
   })
 
+  test('saying the same again changes nothing', () => {
+    const index = new AddressIndex<{ id: string }>()
+    const a = { id: 'a' }
+    index.claim(address, 0, a, 0)
+    index.claim(address, 0, a, day)
+    expect(index).toMatchObject({ current: 1, tombstones: 0 })
+    expect(at(index, 1)).toBe('a')
+  })
+
   test('what was learnt later does not reach back over who held it', () => {
     const index = new AddressIndex<{ id: string }>()
     index.claim(address, 0, { id: 'a' }, day)

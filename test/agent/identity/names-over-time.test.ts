@@ -70,10 +70,10 @@ describe('pods', () => {
     cluster.upsert('Pod', pod('db-0', '10.0.0.1', { uid: 'first' }))
     const before = nowMs
     nowMs += 60_000
-    cluster.upsert('Pod', pod('db-0', '10.0.0.2', { uid: 'second' }))
+    cluster.upsert('Pod', pod('db-0', '10.0.0.2', { uid: 'second', owner: ['StatefulSet', 'db'] }))
     expect(nameOf(identity, '10.0.0.1', before)).toBe('shop/db-0')
     expect(nameOf(identity, '10.0.0.1', nowMs)).toBe('unknown')
-    expect(nameOf(identity, '10.0.0.2', nowMs)).toBe('shop/db-0')
+    expect(nameOf(identity, '10.0.0.2', nowMs)).toBe('shop/db-0 StatefulSet/db')
     expect(cluster.pods.count()).toBe(1)
   })
 

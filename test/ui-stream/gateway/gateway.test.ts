@@ -172,7 +172,7 @@ test('losses are passed on with the node that they happened on', async () => {
 
 test('what the gateway was too slow for is told as lost at the gateway, and the sum is right', async () => {
   // A burst far beyond what waits for one client: the gateway, on this same thread, cannot read in between.
-  const one = await openAgent(1, { clientQueueRecords: 1000 })
+  const one = await openAgent(1, { clientQueueRecords: 1000, historyBytes: 0 })
   const { client } = await openGateway([one.address])
   const batch = numbered(1, 20_000)
   one.publish(batch)

@@ -32,7 +32,7 @@ describe('a slow client', () => {
       query === '' || (query.includes('udp') ? protocol !== 17 : protocol === 6)
     const named = numbered(1, 2000)
     const ids = range(1, 2000).filter((id) => wanted(named.flows.protocol[id - 1]!))
-    const rounds = 40
+    const rounds = query === '' ? 20 : 40
     for (let round = 0; round < rounds; round++) {
       for (let row = 0; row < 2000; row++) {
         named.flows.id[row] = round * 2000 + row + 1

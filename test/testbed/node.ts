@@ -1,6 +1,6 @@
 // One node: a network namespace with an uplink into the fabric, pods behind a real CNI plugin, and NAT of its own.
 
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { type CniNetwork, cniAdd } from './cni.js'
 import { Namespace } from './namespace.js'
 import { hostVethOf, Pod, type PodOptions } from './pod.js'
@@ -75,6 +75,11 @@ export class Node extends Namespace {
     const node = new Node(place, options)
     const six = options.ip6 === undefined ? [] : [`addr add ${options.ip6}/64 dev eth0 nodad`]
     const bridged = (options.bridgeNetfilter ?? true) ? 1 : 0
+    if (bridged === 1 && !existsSync('/proc/sys/net/bridge')) {
+      // Built in on some kernels, a module on others. Without it a service's backend on the client's own bridge answers
+      // past the translation, which whoever needs it will notice.
+      await run(['modprobe', 'br_netfilter']).catch(() => undefined)
+    }
     await Promise.all([
       node.configure(
         `addr add ${place.ip}/16 dev eth0`,

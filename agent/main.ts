@@ -8,6 +8,7 @@ import { StreamServer } from '../ui-stream/server/server.js'
 import { addressText } from './address-text.js'
 import { Capture } from './capture/capture.js'
 import type { AgentConfig } from './config.js'
+import { formatListen } from './flag-values.js'
 import { openIdentity } from './identity/open.js'
 import { OwnConnections } from './identity/own.js'
 import { bootUs, wallUs } from './kernel/clock.js'
@@ -69,7 +70,7 @@ async function wire(
 
   // stream
   const server = await StreamServer.open({
-    listen: `${config.listen.host.includes(':') ? `[${config.listen.host}]` : config.listen.host}:${config.listen.port}`,
+    listen: formatListen(config.listen),
     nodeName: config.nodeName,
     agentId,
     version: version(),

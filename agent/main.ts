@@ -90,6 +90,7 @@ async function wire(
         recordsPerSecond: losses.rate(capture.state().records),
       }),
     ready: () =>
+      datapath.pending === 0 &&
       datapath.status().interfaces.some((device) => device.attach !== undefined) &&
       (identity.synced || Date.now() - startedMs > READY_WITHOUT_NAMES_MS),
     hookInterface: (hook) => {

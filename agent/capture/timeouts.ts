@@ -11,6 +11,8 @@ const PROTOCOL_UDP = 17
 export const LINGER = 2 * SECOND
 /** One FIN, and nothing more. */
 const TCP_HALF_CLOSED = 120 * SECOND
+/** An ICMP error or a reset said no: who asked knows it by now. */
+const REFUSED = 5 * SECOND
 /** Linux gives up a SYN after 127 s (tcp_syn_retries 6). */
 const TCP_OPENING = 130 * SECOND
 const TCP_ESTABLISHED = 3600 * SECOND
@@ -29,12 +31,14 @@ export function idleTimeout(
   protocol: number,
   established: boolean,
   closing: boolean,
+  refused: boolean,
   forwardPackets: number,
   reversePackets: number,
   filled: number,
 ): number {
   let timeout = OTHER
-  if (protocol === PROTOCOL_TCP)
+  if (refused) timeout = REFUSED
+  else if (protocol === PROTOCOL_TCP)
     timeout = closing ? TCP_HALF_CLOSED : established ? TCP_ESTABLISHED : TCP_OPENING
   else if (protocol === PROTOCOL_UDP) {
     if (reversePackets === 0 || forwardPackets === 0) timeout = UDP_ONE_WAY

@@ -411,7 +411,8 @@ export class Tracker implements JoinContext {
     const timeout = idleTimeout(
       views.protocol(root),
       established,
-      (flags & FIN) !== 0 || connections.verdict[c] === Verdict.REFUSED,
+      (flags & FIN) !== 0,
+      connections.verdict[c] === Verdict.REFUSED,
       forward,
       reverse,
       filled,

@@ -49,13 +49,14 @@ describe('TCP by its flags', () => {
 describe('silence', () => {
   it('ends connections by protocol, sooner when the table fills, never before late segments are over', () => {
     const second = 1_000_000
-    expect(idleTimeout(6, true, false, 10, 10, 0)).toBe(3600 * second)
-    expect(idleTimeout(6, false, false, 3, 0, 0)).toBe(130 * second)
-    expect(idleTimeout(17, true, false, 1, 1, 0)).toBe(10 * second)
-    expect(idleTimeout(17, true, false, 100, 100, 0)).toBe(120 * second)
-    expect(idleTimeout(17, false, false, 5, 0, 0)).toBe(30 * second)
-    expect(idleTimeout(6, true, false, 10, 10, 0.75)).toBe(1800 * second)
-    expect(idleTimeout(17, true, false, 1, 1, 1)).toBe(LINGER)
+    expect(idleTimeout(6, true, false, false, 10, 10, 0)).toBe(3600 * second)
+    expect(idleTimeout(6, false, false, false, 3, 0, 0)).toBe(130 * second)
+    expect(idleTimeout(6, false, false, true, 1, 0, 0)).toBe(5 * second)
+    expect(idleTimeout(17, true, false, false, 1, 1, 0)).toBe(10 * second)
+    expect(idleTimeout(17, true, false, false, 100, 100, 0)).toBe(120 * second)
+    expect(idleTimeout(17, false, false, false, 5, 0, 0)).toBe(30 * second)
+    expect(idleTimeout(6, true, false, false, 10, 10, 0.75)).toBe(1800 * second)
+    expect(idleTimeout(17, true, false, false, 1, 1, 1)).toBe(LINGER)
   })
 })
 

@@ -134,6 +134,8 @@ static __always_inline bool parse_ordinary(struct __sk_buff *skb, struct packet 
 		p->family = 4;
 		header = 20;
 		stated = bpf_ntohs(ip->length);
+		/* nobody looks at the rest of the key, but kernels before 6.3 want to see all of it written */
+		__builtin_memset((char *)&p->key + sizeof(struct key4), 0, sizeof(p->key) - sizeof(struct key4));
 		p->dir = make_key4((struct key4 *)&p->key, ip->source, ip->destination, *(__u16 *)transport,
 				   *(__u16 *)(transport + 2), ip->protocol, 0);
 	} else if (type == bpf_htons(ETHERTYPE_IPV6)) {
@@ -170,10 +172,7 @@ static __always_inline bool parse_ordinary(struct __sk_buff *skb, struct packet 
 static __always_inline void keep_ordinary(struct packet *to, const struct packet *p)
 {
 	__builtin_memset(to, 0, sizeof(*to));
-	if (p->family == 4)
-		__builtin_memcpy(&to->key, &p->key, sizeof(struct key4));
-	else
-		to->key = p->key;
+	to->key = p->key;
 	to->now = p->now;
 	to->hook = p->hook;
 	to->bytes = p->bytes;
@@ -232,11 +231,23 @@ static __always_inline int run(struct __sk_buff *skb, enum role role, bool egres
 
 #define PROGRAMS(name, role)                                                                                           \
 	SEC("tc") int name##_ingress(struct __sk_buff *skb) { return run(skb, role, false, false); }                   \
-	SEC("tc") int name##_egress(struct __sk_buff *skb) { return run(skb, role, true, false); }                     \
-	SEC("tc") int name##_egress_ct(struct __sk_buff *skb) { return run(skb, role, true, true); }
+	SEC("tc") int name##_egress(struct __sk_buff *skb) { return run(skb, role, true, false); }
 
 PROGRAMS(veth, VETH)
 PROGRAMS(uplink, UPLINK)
 PROGRAMS(l3, L3)
+
+/*
+ * A kernel without the kfunc may not even see its name: libbpf would look for it in the BTF of every kernel module, which
+ * takes CAP_SYS_ADMIN. So one object comes without these programs.
+ */
+#ifndef VETHFLOW_NO_CONNTRACK
+#define TRACKED(name, role)                                                                                            \
+	SEC("tc") int name##_egress_ct(struct __sk_buff *skb) { return run(skb, role, true, true); }
+
+TRACKED(veth, VETH)
+TRACKED(uplink, UPLINK)
+TRACKED(l3, L3)
+#endif
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

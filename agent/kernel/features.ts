@@ -18,7 +18,7 @@ import { permissionError } from './permission.js'
  * btf              conntrack
  * ring_buffer      events at once; without it flows are found when the maps are drained
  * boot_clock       everything (5.8): without it there is nothing to load
- * atomic_fetch     the main object; without it flow-5.10.bpf.o
+ * atomic_fetch     flow.bpf.o and flow-5.12.bpf.o; without it flow-5.10.bpf.o
  * batch            draining and deleting in batches; without it key by key
  * tcx              links at the head of the chain that go with the process; without it clsact
  * clsact           the fallback for tcx

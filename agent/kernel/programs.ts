@@ -17,7 +17,7 @@ export interface RolePrograms {
 }
 
 export interface ProgramsOptions {
-  /** Folder of flow.bpf.o and flow-5.10.bpf.o. */
+  /** Folder of flow.bpf.o, flow-5.12.bpf.o and flow-5.10.bpf.o. */
   readonly objectDir: string
   readonly features: Features
   /** 0 for the agent's own namespace. */
@@ -44,10 +44,12 @@ export class Programs {
     return object
   }
 
-  /** Path of the object file in use. */
+  /**
+   * Path of the object file in use. flow-5.12.bpf.o is flow.bpf.o without the programs that read conntrack: where the
+   * kernel has no bpf_cast_to_kern_ctx, libbpf needs CAP_SYS_ADMIN only to find that out.
+   */
   get path(): string {
-    const file = this.options.features.enabled('atomic_fetch') ? 'flow.bpf.o' : 'flow-5.10.bpf.o'
-    return join(this.options.objectDir, file)
+    return this.object(this.options.features.enabled('conntrack'))
   }
 
   /** The programs of a role, loaded now if they are not yet. Throws what BpfObject.load throws. */
@@ -80,10 +82,16 @@ export class Programs {
     }
   }
 
+  private object(conntrack: boolean): string {
+    const { features, objectDir } = this.options
+    if (!features.enabled('atomic_fetch')) return join(objectDir, 'flow-5.10.bpf.o')
+    return join(objectDir, conntrack ? 'flow.bpf.o' : 'flow-5.12.bpf.o')
+  }
+
   private loadNamed(role: Role, egress: string): RolePrograms {
     const share = this.options.shareMapsOf ?? this.objects[0]
     const object = BpfObject.load({
-      path: this.path,
+      path: this.object(egress.endsWith('_ct')),
       programs: [`${role}_ingress`, egress],
       sizes: this.options.sizes,
       netnsNumber: this.options.netns,

@@ -74,13 +74,13 @@ describe('features', () => {
   })
 
   it.each([
-    ['btf', { conntrack: false }],
+    ['btf', { object: 'flow-5.12.bpf.o', conntrack: false }],
     ['ring_buffer', { records: false }],
     ['atomic_fetch', { object: 'flow-5.10.bpf.o' }],
     ['batch', {}],
     ['tcx', { attach: 'clsact' }],
     ['clsact', {}],
-    ['conntrack', { conntrack: false }],
+    ['conntrack', { object: 'flow-5.12.bpf.o', conntrack: false }],
   ])('without %s: what hangs on it, and nothing else', (name, difference) => {
     const us = start(name)
     expect(behaviour(us)).toEqual({ ...ALL, ...difference })

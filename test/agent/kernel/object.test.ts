@@ -20,9 +20,9 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(folder, { recursive: true }))
 
-/** Breaks a program of the copied main object: its first instruction reads a register that nobody has written. */
-function breakProgram(name: string): string {
-  const path = join(folder, 'flow.bpf.o')
+/** Breaks a program of a copied object: its first instruction reads a register that nobody has written. */
+function breakProgram(name: string, file = 'flow.bpf.o'): string {
+  const path = join(folder, file)
   const bytes = readFileSync(path)
   const elf = readElf(bytes)
   const symbol = elf.symbols.find((candidate) => candidate.name === name)
@@ -77,13 +77,14 @@ describe('a program that the verifier refuses', () => {
 
   it('in both forms ends the start, and leaves nothing', () => {
     breakProgram('veth_egress_ct')
-    breakProgram('veth_egress')
+    breakProgram('veth_egress', 'flow-5.12.bpf.o')
     expect(() => Datapath.open({ ...SMALL, objectDir: folder })).toThrow(VerifierError)
     expect(bpfDescriptors()).toEqual([])
   })
 
   it('in a role that comes later is a problem of the interfaces of that role', () => {
     breakProgram('uplink_ingress')
+    breakProgram('uplink_ingress', 'flow-5.12.bpf.o')
     const node = new Node()
     node.pod('pod0', 1)
     node.pod('up0', 2)

@@ -4,7 +4,7 @@
  * what the maps hold, a line each. Statically linked: a guest without any library can run it. It judges nothing;
  * test/kernels/kernels.test.ts does.
  *
- *   capture verify OBJECT                 each program alone: what the verifier said
+ *   capture verify OBJECT     each program alone, with no capability but the agent's three: what the verifier said
  *   capture run OBJECT tcx|clsact [-f FRAMES] [-t TYPE:PROTOCOL:PORT]... IFACE:ROLE:PEER... [-- COMMAND...]
  *
  * PEER is the other end of a veth, where a frame is sent to arrive at IFACE; `tun` makes IFACE a TUN device. FRAMES is a
@@ -17,6 +17,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/ethernet.h>
@@ -27,7 +28,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -70,9 +73,10 @@ static double milliseconds(void)
 	return t.tv_sec * 1e3 + t.tv_nsec / 1e6;
 }
 
-static int silent(enum libbpf_print_level level, const char *format, va_list arguments)
+/* libbpf's own words, for people who debug this. */
+static int say(enum libbpf_print_level level, const char *format, va_list arguments)
 {
-	return 0;
+	return getenv("LIBBPF_TELLS") ? vprintf(format, arguments) : 0;
 }
 
 static struct bpf_object *open_object(const char *path, unsigned int log_level)
@@ -88,6 +92,17 @@ static struct bpf_object *open_object(const char *path, unsigned int log_level)
 		bpf_map__set_max_entries(bpf_object__find_map_by_name(object, big[i]), 1024);
 	bpf_map__set_max_entries(bpf_object__find_map_by_name(object, "events"), 1024 * 1024);
 	return object;
+}
+
+/* The verifier's reason: the last line before its statistics. */
+static const char *last_words(void)
+{
+	char *found = strstr(verifier_log, "\nprocessed ");
+
+	if (found)
+		*found = 0;
+	found = strrchr(verifier_log, '\n');
+	return found ? found + 1 : verifier_log;
 }
 
 /* Loads one program alone; prints `program NAME loaded INSTRUCTIONS STATES MS` or `program NAME refused ERRNO REASON`. */
@@ -121,11 +136,24 @@ static void verify(const char *path, const char *name)
 	verifier_log[0] = 0;
 	bpf_object__load(object);
 	bpf_object__close(object);
-	found = strstr(verifier_log, "\nprocessed ");
-	if (found)
-		*found = 0;
-	found = strrchr(verifier_log, '\n');
-	printf("program %s refused %d %s\n", name, -error, found ? found + 1 : verifier_log);
+	printf("program %s refused %d %s\n", name, -error, last_words());
+}
+
+/* Leaves what an agent has that is not privileged; kernels before 5.11 charge maps to RLIMIT_MEMLOCK. */
+static void drop_privileges(void)
+{
+	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = {};
+	const int kept[] = { CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF };
+
+	for (int i = 0; i < 3; i++) {
+		data[kept[i] / 32].effective |= 1u << kept[i] % 32;
+		data[kept[i] / 32].permitted |= 1u << kept[i] % 32;
+	}
+	setrlimit(RLIMIT_MEMLOCK, &unlimited); /* where that is refused and matters, the maps tell */
+	if (syscall(SYS_capset, &header, data))
+		fail("drop capabilities");
 }
 
 static void verify_all(const char *path)
@@ -133,6 +161,7 @@ static void verify_all(const char *path)
 	struct bpf_object *object = open_object(path, 0);
 	struct bpf_program *program;
 
+	drop_privileges();
 	bpf_object__for_each_program(program, object)
 		verify(path, bpf_program__name(program));
 	bpf_object__close(object);
@@ -143,6 +172,7 @@ static struct bpf_object *load(const char *path, struct device *devices, int cou
 {
 	struct bpf_object *object = open_object(path, 0);
 	struct bpf_program *program;
+	bool missing = false;
 	char name[64];
 
 	bpf_object__for_each_program(program, object)
@@ -151,12 +181,16 @@ static struct bpf_object *load(const char *path, struct device *devices, int cou
 		snprintf(name, sizeof(name), "%s_ingress", devices[i].role);
 		bpf_program__set_autoload(bpf_object__find_program_by_name(object, name), true);
 		snprintf(name, sizeof(name), "%s_egress%s", devices[i].role, conntrack ? "_ct" : "");
-		bpf_program__set_autoload(bpf_object__find_program_by_name(object, name), true);
+		program = bpf_object__find_program_by_name(object, name);
+		if (program)
+			bpf_program__set_autoload(program, true);
+		else
+			missing = true;
 	}
-	if (bpf_object__load(object)) {
+	if (missing || bpf_object__load(object)) {
 		bpf_object__close(object);
 		if (!conntrack)
-			fail("load %s", path);
+			fail("load %s: %s", path, last_words());
 		return load(path, devices, count, false);
 	}
 	printf("conntrack %d\n", conntrack);
@@ -442,7 +476,7 @@ int main(int argc, char **argv)
 	CPU_SET(0, &first);
 	sched_setaffinity(0, sizeof(first), &first);
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	libbpf_set_print(silent);
+	libbpf_set_print(say);
 	if (argc == 3 && !strcmp(argv[1], "verify")) {
 		verify_all(argv[2]);
 		return 0;

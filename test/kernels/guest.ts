@@ -38,7 +38,7 @@ const PATIENCE_MS = 400_000
 
 /** What is missing for booting a guest, or undefined. */
 export function unbootable(): string | undefined {
-  const tools = ['qemu-system-x86_64', 'busybox', 'cpio', 'xz', ...TOOLS]
+  const tools = ['qemu-system-x86_64', 'busybox', 'cpio', 'xz', 'zstd', ...TOOLS]
   const missing = tools.filter((tool) => spawnSync('sh', ['-c', `command -v ${tool}`]).status !== 0)
   return missing.length === 0 ? undefined : `not there: ${missing.join(', ')}`
 }
@@ -103,7 +103,7 @@ function copyModules(kernel: KernelFiles, root: string): void {
     for (const name of readdirSync(folder)) {
       const path = join(folder, name)
       if (statSync(path).isDirectory()) collect(path)
-      else if (/\.ko(\.xz)?$/.test(name)) files.set(moduleName(name), path)
+      else if (/\.ko(\.xz|\.zst)?$/.test(name)) files.set(moduleName(name), path)
     }
   }
   collect(join(kernel.modules, 'kernel'))
@@ -113,7 +113,7 @@ function copyModules(kernel: KernelFiles, root: string): void {
   const add = (name: string): void => {
     const path = files.get(name)
     if (path === undefined || order.includes(`${name}.ko`)) return
-    const bytes = path.endsWith('.xz') ? unpackXz(path) : readFileSync(path)
+    const bytes = path.endsWith('.ko') ? readFileSync(path) : unpack(path)
     for (const other of dependencies(bytes)) add(other)
     writeFileSync(join(target, `${name}.ko`), bytes)
     order.push(`${name}.ko`)
@@ -124,7 +124,7 @@ function copyModules(kernel: KernelFiles, root: string): void {
 
 function moduleName(file: string): string {
   return basename(file)
-    .replace(/\.ko(\.xz)?$/, '')
+    .replace(/\.ko(\.xz|\.zst)?$/, '')
     .replaceAll('-', '_')
 }
 
@@ -139,8 +139,9 @@ function dependencies(module: Buffer): string[] {
     .map((name) => name.replaceAll('-', '_'))
 }
 
-function unpackXz(path: string): Buffer {
-  const { status, stdout } = spawnSync('xz', ['-dc', path], { maxBuffer: 64 * 1024 * 1024 })
-  if (status !== 0) throw new Error(`xz cannot unpack ${path}`)
+function unpack(path: string): Buffer {
+  const tool = path.endsWith('.xz') ? 'xz' : 'zstd'
+  const { status, stdout } = spawnSync(tool, ['-dc', path], { maxBuffer: 64 * 1024 * 1024 })
+  if (status !== 0) throw new Error(`${tool} cannot unpack ${path}`)
   return stdout
 }

@@ -55,7 +55,7 @@ traffic() {
 }
 
 echo "kernel $(uname -r)"
-for object in flow flow-5.10; do
+for object in flow flow-5.12 flow-5.10; do
 	echo "run verify $object -"
 	./capture verify $object.bpf.o
 	for way in tcx clsact; do

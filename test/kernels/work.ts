@@ -26,7 +26,7 @@ export async function makeWork(folder: string, script: Script): Promise<void> {
   const compile = ['gcc', '-O2', '-Wall', '-Werror', '-static', '-o']
   await run([...compile, join(folder, 'capture'), join(HERE, 'capture.c'), '-lbpf', '-lelf', '-lz'])
   await run([...compile, join(folder, 'stream'), join(HERE, 'stream.c')])
-  for (const name of ['flow.bpf.o', 'flow-5.10.bpf.o'])
+  for (const name of ['flow.bpf.o', 'flow-5.12.bpf.o', 'flow-5.10.bpf.o'])
     copyFileSync(join(repository, 'bpf/prebuilt', name), join(folder, name))
   for (const name of ['scenario.sh', 'service.nft']) copyFileSync(join(HERE, name), join(folder, name))
   writeFileSync(join(folder, 'frames'), script.bytes)

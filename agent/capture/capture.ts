@@ -149,8 +149,8 @@ export class Capture {
     const tell = (stage: CaptureLoss['stage'], unit: CaptureLoss['unit'], count: number): void => {
       if (count > 0) this.#options.onLost({ stage, unit, count, sinceUs: told.at, untilUs })
     }
-    const { packets } = this.#options.source.losses()
     const { full, generations } = this.#tracker.losses
+    const packets = this.#options.source.losses().packets + this.#tracker.losses.packets
     tell('KERNEL_MAP', 'PACKETS', packets - told.packets)
     tell('AGENT', 'RECORDS', full - told.full)
     // a connection that came and went unseen between two others on its tuple: its OPENED and its CLOSED

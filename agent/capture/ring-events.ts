@@ -15,6 +15,8 @@ import type { Tracker } from './tracker.js'
 import { u64, ViewFlag, W } from './views.js'
 
 const PROTOCOL_TCP = 6
+/** Most tuples that are kept though the kernel's map had no room for them. */
+const MAX_SPILLED = 16_384
 const PEER_MARKS = mark.MARK_PEER_IS_ROOT | mark.MARK_PEER_IS_ALIAS
 /** The view inside a struct event_view, in words from the record's beginning. */
 const VIEW_AT = V.view / 4
@@ -154,12 +156,24 @@ export class RingEvents {
     return views.connection[view]! < 0 ? -1 : view
   }
 
-  /** The map was full: this packet's worth, from the hook that told the first one of this direction. */
+  /**
+   * The map was full: this packet's worth, from the hook that told the first one of this direction. Only so many tuples
+   * are kept that the kernel does not have; in a flood the rest is counted as lost.
+   */
   #overflow(words: Uint32Array, at: number, family: number): void {
     const tracker = this.#tracker
     const { views } = tracker
-    const view = tracker.viewOf(family, words, at + KEY_AT)
-    if (view < 0) return
+    let view = views.find(family, words, at + KEY_AT)
+    if (view < 0) {
+      if (tracker.spilled >= MAX_SPILLED) {
+        tracker.losses.packets += words[at + E.packets / 4]! & 0xffff
+        return
+      }
+      view = tracker.viewOf(family, words, at + KEY_AT)
+      if (view < 0) return
+      views.flags[view]! |= ViewFlag.SPILLED
+      tracker.spilled++
+    }
     const time = u64(words, at) / 1000
     const hook = words[at + E.hook / 4]!
     const tail = words[at + E.dir / 4]!

@@ -46,6 +46,8 @@ export interface TrackerOptions {
 export interface TrackerLosses {
   /** Tuples for which there was no room in the agent's tables. */
   full: number
+  /** Packets told through the ring, of more tuples than are kept beside the kernel's map. */
+  packets: number
   /** Flows that had been told on their own before it became known that they belong to another one. */
   absorbed: number
   /** Connections on a reused tuple whose beginning and end both fell between two reads. */
@@ -56,7 +58,9 @@ export class Tracker implements JoinContext {
   readonly views: Views
   readonly connections: Connections
   readonly tunnels: TunnelInfo[] = []
-  readonly losses: TrackerLosses = { full: 0, absorbed: 0, generations: 0 }
+  readonly losses: TrackerLosses = { full: 0, packets: 0, absorbed: 0, generations: 0 }
+  /** Tuples kept though the kernel's map had no room for them. */
+  spilled = 0
   readonly #options: TrackerOptions
   readonly #clock: Clock
   readonly #emitter: Emitter
@@ -557,6 +561,7 @@ export class Tracker implements JoinContext {
     for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
       const view = connections.views[i]!
       if (view < 0) break
+      if ((views.flags[view]! & ViewFlag.SPILLED) !== 0) this.spilled--
       views.connection[view] = -1
       views.remove(view)
     }

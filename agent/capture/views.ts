@@ -10,6 +10,8 @@ export const ViewFlag = {
   IN_KERNEL: 1,
   /** `forward` is known, by SYN or by conntrack. */
   ORIENTED: 2,
+  /** Known only from packets that found the kernel's map full. */
+  SPILLED: 4,
 } as const
 
 export const SEEN_HOOKS = (viewLayout.generation - viewLayout.seen) / 4

@@ -1,6 +1,6 @@
 // Runs a real agent in a node of the testbed and follows its stream from the test, as a user's program would.
 
-import { connect } from '../../ui-stream/client/index.js'
+import { connect, type FilterSpec } from '../../ui-stream/client/index.js'
 import { flowToJson } from '../../ui-stream/protocol/json.js'
 import type { FlowJson, StatusJson } from '../../ui-stream/protocol/json-types.js'
 import type { LostMessage } from '../../ui-stream/protocol/messages.js'
@@ -13,6 +13,8 @@ export interface AgentOptions {
   readonly interfaces?: readonly string[]
   readonly updateInterval?: string
   readonly flags?: readonly string[]
+  /** What the test wants to see of the stream; all unless given. */
+  readonly filters?: readonly FilterSpec[]
 }
 
 interface Waiter {
@@ -62,11 +64,11 @@ export class RunningAgent {
     await task.said(/"msg":"capturing"/, 20_000)
     const { port, task: forward } = await bed.forward(node, '127.0.0.1:4280')
     const agent = new RunningAgent(task, forward, port)
-    await agent.#follow()
+    await agent.#follow(options.filters ?? [])
     return agent
   }
 
-  async #follow(): Promise<void> {
+  async #follow(filters: readonly FilterSpec[]): Promise<void> {
     let connected: () => void = () => undefined
     const ready = new Promise<void>((resolve) => {
       connected = resolve
@@ -75,6 +77,7 @@ export class RunningAgent {
       const feed = connect({
         server: `ws://127.0.0.1:${this.port}`,
         since: new Date(0),
+        filters,
         follow: true,
         signal: this.#stop.signal,
         reconnect: false,

@@ -135,6 +135,18 @@ export async function sendFrames(
   return JSON.parse(stdout) as { sent: number; bytes: number }
 }
 
+/** Sends one IPv4 frame (hex) again and again, each time from another random source; see traffic.c. */
+export async function flood(
+  where: Namespace,
+  device: string,
+  frame: string,
+  options: { count: number; rate: number; seconds: number },
+): Promise<{ sent: number; bytes: number; milliseconds: number }> {
+  const argv = [await tool('traffic'), 'flood', '--interface', device, ...flags(options)]
+  const { stdout } = await where.exec(argv, { input: `${frame}\n`, timeoutMs: (options.seconds + 20) * 1000 })
+  return JSON.parse(stdout) as { sent: number; bytes: number; milliseconds: number }
+}
+
 function flags(options: object): string[] {
   return Object.entries(options).flatMap(([name, value]: [string, unknown]) => {
     const flag = `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`

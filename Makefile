@@ -28,8 +28,11 @@ build: deps ## Compile to dist/ (npx vethflow runs it)
 	@$(BIN)/tsc -p . >&2
 	@chmod +x dist/ui-stream/cli.js
 
-bpf: deps-bpf ## Rebuild the prebuilt kernel objects (pinned clang-19)
+bpf: deps deps-bpf ## Rebuild the prebuilt kernel objects (pinned clang-19) and the layout made from them
 	@$(MAKE) -C bpf
+	@node proto/generate.mjs >/dev/null
+	@$(BIN)/tsc -p . --noCheck >&2
+	@node dist/agent/kernel/layout/generate.js bpf/prebuilt/flow.bpf.o bpf/flow.h agent/kernel/layout.gen.ts
 
 check: deps ## Types, lint, format, and that the kernel objects match their sources
 	@if [ "$$CI" = true ]; then test/setup/system.sh bpf; fi

@@ -57,8 +57,11 @@ static __noinline int own(struct view *view, struct packet *p)
 	if (owner == p->hook)
 		return 1;
 	if (owner == 0) {
+		/* before the claim: whoever sees it must not take the new owner for a silent one */
+		WRITE_ONCE(view->last[dir], p->now);
 		if (!claim(&view->owner[dir], 0, p->hook))
-			return 0;
+			/* on another CPU, a packet at this very hook may have been faster */
+			return READ_ONCE(view->owner[dir]) == p->hook;
 		view->first[dir] = p->now;
 		if ((p->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) && view->packets[dir ^ 1] == 1 &&
 		    (view->marks >> (dir ? 0 : MARK_FLAGS_SHIFT)) & TCP_SYN)
@@ -72,8 +75,9 @@ static __noinline int own(struct view *view, struct packet *p)
 		return 0;
 	if (p->now < last + OWNER_SILENT_NS && bpf_map_lookup_elem(&hooks, &owner))
 		return 0;
+	WRITE_ONCE(view->last[dir], p->now);
 	if (!claim(&view->owner[dir], owner, p->hook))
-		return 0;
+		return READ_ONCE(view->owner[dir]) == p->hook;
 	note_hook(view, owner, dir);
 	return 1;
 }

@@ -1,0 +1,67 @@
+// Runs the benchmarks: a table on stdout, progress on stderr, JSON in bench/results.
+//
+//   node dist/bench/main.js [--quick] [--long] [--pairs N] [--no-save] [--reference OBJECT] [GROUP…]
+
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { repository } from '../test/testbed/index.js'
+import { CPU } from './bed.js'
+import { kernelCost } from './kernel-cost.js'
+import type { BenchOptions } from './options.js'
+import { packetRate } from './packet-rate.js'
+import { load, machine, type Row, table } from './report.js'
+
+type Group = (options: BenchOptions, progress: (what: string) => void) => Promise<Row[]>
+
+const GROUPS: Readonly<Record<string, Group>> = {
+  kernel: kernelCost,
+  rate: packetRate,
+}
+
+const { values, positionals } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    long: { type: 'boolean', default: false },
+    pairs: { type: 'string' },
+    'no-save': { type: 'boolean', default: false },
+    reference: { type: 'string' },
+  },
+  allowPositionals: true,
+})
+const unknown = positionals.find((name) => GROUPS[name] === undefined)
+const pairs = Number(values.pairs ?? (values.quick ? 1 : 9))
+if (unknown !== undefined || !Number.isInteger(pairs) || pairs < 1) {
+  const what = unknown === undefined ? '--pairs takes a number from 1 on' : `there is no group ${unknown}`
+  console.error(`bench: ${what}; groups: ${Object.keys(GROUPS).join(', ')}`)
+  process.exit(2)
+}
+const options: BenchOptions = {
+  quick: values.quick,
+  long: values.long,
+  pairs,
+  ...(values.reference === undefined ? {} : { reference: values.reference }),
+}
+
+for (const name of positionals.length > 0 ? positionals : Object.keys(GROUPS)) {
+  const began = load()
+  const rows = await (GROUPS[name] as Group)(options, (what) => console.error(`${name}: ${what}`))
+  const result = {
+    group: name,
+    machine: machine(),
+    conditions: {
+      loadBefore: began,
+      loadAfter: load(),
+      generatorCpu: CPU,
+      pairs: options.pairs,
+      quick: options.quick,
+      long: options.long,
+    },
+    rows,
+  }
+  console.log(`${name} (load ${began.toFixed(2)} before)\n${table(rows)}\n`)
+  if (values['no-save'] || options.quick) continue
+  const folder = join(repository, 'bench', 'results')
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(result, null, 2)}\n`)
+}

@@ -1,7 +1,6 @@
 // Two network namespaces and one veth between them: `node` holds the host's end, `pod` the other. Nobody else sends
 // there. Frames come from generate.c.
 
-import { readdirSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { Namespace } from '../test/testbed/index.js'
 import { claim, remove } from '../test/testbed/registry.js'
@@ -94,9 +93,4 @@ export class Bed {
     await Promise.all([this.node.stopTasks(), this.pod.stopTasks()])
     remove(this.#prefix)
   }
-}
-
-/** File descriptors of this process. */
-export function descriptorCount(): number {
-  return readdirSync('/proc/self/fd').length
 }

@@ -5,7 +5,7 @@ import { closeSync } from 'node:fs'
 import { hookNumber } from '../agent/kernel/hook.js'
 import { prebuiltDir } from '../agent/kernel/programs.js'
 import { endpoint, tcpConnect, tcpServer, udpSend, udpServer } from '../test/testbed/index.js'
-import { Bed, CPU } from './bed.js'
+import { Bed } from './bed.js'
 import { yardstickObject } from './build.js'
 import type { BenchOptions } from './options.js'
 import {
@@ -215,5 +215,3 @@ function rowsOf(
   }
   return rows
 }
-
-export { CPU }

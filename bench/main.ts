@@ -6,8 +6,10 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { repository } from '../test/testbed/index.js'
+import { connections, idle, latency, memory } from './agent.js'
 import { CPU } from './bed.js'
 import { kernelCost } from './kernel-cost.js'
+import { encode, line } from './line.js'
 import type { BenchOptions } from './options.js'
 import { packetRate } from './packet-rate.js'
 import { load, machine, type Row, table } from './report.js'
@@ -17,6 +19,12 @@ type Group = (options: BenchOptions, progress: (what: string) => void) => Promis
 const GROUPS: Readonly<Record<string, Group>> = {
   kernel: kernelCost,
   rate: packetRate,
+  encode,
+  line,
+  idle,
+  connections,
+  latency,
+  memory,
 }
 
 const { values, positionals } = parseArgs({

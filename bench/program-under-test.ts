@@ -1,7 +1,7 @@
 // Programs on the hook, one at a time, with what the kernel says they cost: bpf_enable_stats and run_time_ns of
 // bpf_prog_info. Reading the clock around a program is part of that figure; the empty program says how much.
 
-import { closeSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { Drain } from '../agent/kernel/drain.js'
 import { errno, koffi } from '../agent/kernel/ffi.js'
 import { key4, key6, view4, view6 } from '../agent/kernel/layout.gen.js'
@@ -183,5 +183,3 @@ function empty(drain: Drain): void {
   drain.read((words, _, count) => keys.push(words.slice(0, count * drain.keyWords)))
   for (const words of keys) drain.delete(words, words.length / drain.keyWords)
 }
-
-export { closeSync as closeStatistics }

@@ -1,6 +1,7 @@
 // Capture as one thing: reads the ring at every tick and drains the maps once a second, follows connections, and hands on
 // batches of flow records. The stage between agent/kernel, which knows bytes, and agent/identity, which knows names.
 
+import type { TranslationSink } from '../kernel/ctnetlink.js'
 import { Clock, type ClockSource } from './clock.js'
 import { Emitter } from './emit.js'
 import type { FlowBatch } from './flow-batch.js'
@@ -56,6 +57,7 @@ export class Capture {
   readonly #emitter: Emitter
   readonly #tracker: Tracker
   readonly #events: RingEvents
+  readonly #translated: TranslationSink
   readonly #forget = { 4: new Uint32Array(FORGET_BATCH * 4), 6: new Uint32Array(FORGET_BATCH * 10) }
   readonly #forgetCount = { 4: 0, 6: 0 }
   #told = { packets: 0, full: 0, generations: 0, at: 0 }
@@ -78,13 +80,19 @@ export class Capture {
       hookAttachedAt: (hook) => options.hookAttachedAt(hook),
     })
     this.#events = new RingEvents(this.#tracker)
+    this.#translated = (family, root, rootForward, alias, aliasForward) =>
+      this.#tracker.translated(family, root, rootForward, alias, aliasForward)
     this.#told.at = this.#clock.wall
   }
 
   /** Reads the ring. True when there may be more at once. */
   poll(): boolean {
     this.#clock.tick()
-    const read = this.#options.source.readRing(this.#events.read, RING_BUDGET)
+    const { source } = this.#options
+    // before: those of connections that come and go within one read of the ring; after: those of the very last packets
+    source.readTranslations?.(this.#translated)
+    const read = source.readRing(this.#events.read, RING_BUDGET)
+    source.readTranslations?.(this.#translated)
     this.#tracker.settleEvents()
     this.#emitter.flush()
     return read === RING_BUDGET

@@ -89,6 +89,9 @@ export function link(
   if (theirs >= 0 && theirs !== mine && connections.is(theirs, ConnectionState.CLOSED_SENT)) {
     // the tuple was part of an earlier connection
     detachView(context, other)
+    views.rebase(other)
+    views.marks[other] = 0
+    views.flags[other]! |= ViewFlag.STALE
     theirs = -1
   }
   let keep = mine

@@ -1,6 +1,7 @@
 // What capture needs of the kernel stage, so that tests can feed it bytes. agent/kernel's Datapath is one.
 
 import type { Losses } from '../kernel/counters.js'
+import type { TranslationSink } from '../kernel/ctnetlink.js'
 import type { EntrySink } from '../kernel/drain.js'
 import type { RecordSink } from '../kernel/ring.js'
 
@@ -14,4 +15,6 @@ export interface DrainSource {
   /** Deletes views by keys that stand one after another. */
   deleteViews(family: 4 | 6, keys: Uint32Array, count: number): number
   losses(): Losses
+  /** Gives what conntrack told of translations, where the programs do not see them. Called after readRing. */
+  readTranslations?(sink: TranslationSink): void
 }

@@ -10,6 +10,7 @@ import { inferForward } from './initiator.js'
 import { detachView, type JoinContext, link, orient } from './join.js'
 import { FIN, RST, refused, SYN } from './tcp.js'
 import { idleTimeout, LINGER } from './timeouts.js'
+import { Translations } from './translations.js'
 import { ViewFlag, Views, W } from './views.js'
 
 const PROTOCOL_TCP = 6
@@ -65,6 +66,7 @@ export class Tracker implements JoinContext {
   readonly #clock: Clock
   readonly #emitter: Emitter
   readonly #tunnelIndex = new Map<string, number>()
+  #translations: Translations | undefined
   /** Connections (slot, id) whose OPENED, change or end is due soon. */
   #pending: number[] = []
   #pendingNext: number[] = []
@@ -137,7 +139,39 @@ export class Tracker implements JoinContext {
     }
     if (held) connections.set(c, ConnectionState.HELD)
     this.soon(c)
-    return c
+    if (this.#translations === undefined) return c
+    this.#lookUpTranslation(view)
+    return views.connection[view]!
+  }
+
+  /** Conntrack has told of a translated connection; keys and dirs as ConntrackEvents gives them. */
+  translated(
+    family: 4 | 6,
+    root: Uint32Array,
+    rootForward: number,
+    alias: Uint32Array,
+    aliasForward: number,
+  ): void {
+    const { maxViews4, maxViews6 } = this.#options
+    this.#translations ??= new Translations(maxViews4, maxViews6)
+    this.#translations.add(family, root, rootForward, alias, aliasForward)
+    // seen already: joined now
+    for (const key of [root, alias]) {
+      const view = this.views.find(family, key, 0)
+      if (view >= 0 && this.live(view) >= 0) {
+        this.#lookUpTranslation(view)
+        return
+      }
+    }
+  }
+
+  #lookUpTranslation(view: number): void {
+    const { views } = this
+    const c = views.connection[view]!
+    if (c < 0 || this.connections.alias[c]! >= 0) return
+    this.#translations?.find(views.family(view), views.keys(view), views.keyOffset(view), (marks, peer, at) =>
+      this.link(view, marks, peer, at),
+    )
   }
 
   /** Looks at a connection again at the end of this round. */
@@ -156,7 +190,9 @@ export class Tracker implements JoinContext {
     const { views } = this
     views.read(view, words, at)
     const old = views.connection[view]!
-    if (old >= 0) {
+    const awaited = (views.flags[view]! & ViewFlag.STALE) !== 0
+    views.flags[view]! &= ~ViewFlag.STALE
+    if (old >= 0 && !awaited) {
       if (!this.connections.is(old, ConnectionState.CLOSED_SENT)) this.#close(old, this.#endOf(old))
       else this.#late(old)
       detachView(this, view)
@@ -178,16 +214,15 @@ export class Tracker implements JoinContext {
 
   #rebase(view: number, bootUs: number): void {
     const { views } = this
+    views.rebase(view)
     for (let cell = view * 2; cell < view * 2 + 2; cell++) {
-      views.basePackets[cell] = views.packets[cell]!
-      views.baseBytes[cell] = views.bytes[cell]!
       views.first[cell] = 0
       views.last[cell] = bootUs
       views.owner[cell] = 0
       views.other[cell] = 0
     }
     views.marks[view] = 0
-    views.flags[view]! &= ~ViewFlag.ORIENTED
+    if (views.connection[view]! < 0) views.flags[view]! &= ~ViewFlag.ORIENTED
   }
 
   /** An entry as the kernel's map has it: key at `keys[k…]`, value at `values[v…]`. */
@@ -212,10 +247,11 @@ export class Tracker implements JoinContext {
       this.losses.generations += ((generation - views.generation[view]!) & 0xff) - 1
       views.generation[view] = generation
       const old = views.connection[view]!
-      if (old >= 0) {
+      if (old >= 0 && (views.flags[view]! & ViewFlag.STALE) === 0) {
         if (!connections.is(old, ConnectionState.CLOSED_SENT)) this.#close(old, this.#endOf(old))
         detachView(this, view)
       }
+      views.flags[view]! &= ~ViewFlag.STALE
       this.#rebase(view, this.#clock.now)
     }
     if (!views.read(view, values, v)) return

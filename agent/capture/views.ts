@@ -12,6 +12,8 @@ export const ViewFlag = {
   ORIENTED: 2,
   /** Known only from packets that found the kernel's map full. */
   SPILLED: 4,
+  /** Given to a new connection before the kernel has told that its tuple is used again. */
+  STALE: 8,
 } as const
 
 export const SEEN_HOOKS = (viewLayout.generation - viewLayout.seen) / 4
@@ -146,6 +148,14 @@ export class Views {
   /** Bytes of the present connection counted for a dir. */
   countedBytes(slot: number, dir: number): number {
     return this.bytes[slot * 2 + dir]! - this.baseBytes[slot * 2 + dir]!
+  }
+
+  /** What was counted so far belongs to an earlier connection. */
+  rebase(slot: number): void {
+    for (let cell = slot * 2; cell < slot * 2 + 2; cell++) {
+      this.basePackets[cell] = this.packets[cell]!
+      this.baseBytes[cell] = this.bytes[cell]!
+    }
   }
 
   /**

@@ -2,6 +2,7 @@
 // maps, closes without leaving anything behind. It interprets no record.
 
 import { type HookCounters, HookMap, type Losses, readLosses, type Tunnel, TunnelMap } from './counters.js'
+import { ConntrackEvents, type TranslationSink } from './ctnetlink.js'
 import { Drain, type EntrySink } from './drain.js'
 import { type Feature, Features } from './features.js'
 import type { Interface, InterfaceChange } from './interfaces.js'
@@ -44,6 +45,7 @@ export class Datapath {
   private readonly tunnels: TunnelMap
   private readonly drains: Readonly<Record<4 | 6, Drain>>
   private readonly own: Namespace
+  private readonly conntrack: ConntrackEvents | undefined
   private readonly others = new Map<number, { namespace: Namespace; programs: Programs }>()
   private closed = false
 
@@ -89,6 +91,14 @@ export class Datapath {
     })
     cleanups.push(() => this.own.close())
     this.own.sweep()
+    if (!this.features.enabled('conntrack') && this.features.enabled('ctnetlink')) {
+      try {
+        this.conntrack = ConntrackEvents.open()
+        cleanups.push(() => this.conntrack?.close())
+      } catch (error) {
+        this.features.set('ctnetlink', false, error instanceof Error ? error.message : String(error))
+      }
+    }
   }
 
   /**
@@ -188,6 +198,14 @@ export class Datapath {
     return this.ring?.read(sink, max) ?? 0
   }
 
+  /**
+   * Gives the translated connections of the own namespace that conntrack has told of, where the programs cannot read
+   * them themselves; nothing where they can. Call it after readRing.
+   */
+  readTranslations(sink: TranslationSink): void {
+    this.conntrack?.read(sink)
+  }
+
   /** Bytes that wait in the ring, and its size. */
   ringFill(): { bytes: number; fill: number } {
     return { bytes: this.ring?.size ?? 0, fill: this.ring?.fill ?? 0 }
@@ -256,6 +274,7 @@ export class Datapath {
     this.closed = true
     for (const number of [...this.others.keys()]) this.leave(number)
     this.own.close()
+    this.conntrack?.close()
     this.ring?.close()
     this.programs.close()
   }

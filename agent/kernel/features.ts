@@ -22,7 +22,8 @@ import { permissionError } from './permission.js'
  * batch            draining and deleting in batches; without it key by key
  * tcx              links at the head of the chain that go with the process; without it clsact
  * clsact           the fallback for tcx
- * conntrack        the programs that read the packet's conntrack entry; without them translated tuples are not joined
+ * conntrack        the programs that read the packet's conntrack entry; without them ctnetlink
+ * ctnetlink        the fallback for conntrack: its notifications; without both translated tuples are not joined
  */
 export const FEATURES = [
   'btf',
@@ -33,6 +34,7 @@ export const FEATURES = [
   'tcx',
   'clsact',
   'conntrack',
+  'ctnetlink',
 ] as const
 export type FeatureName = (typeof FEATURES)[number]
 
@@ -59,6 +61,7 @@ export class Features {
       tcx: probeTcx,
       clsact: () => undefined,
       conntrack: () => (features.enabled('btf') ? undefined : 'needs btf'),
+      ctnetlink: () => undefined,
     }
     for (const name of FEATURES) {
       const reason = disable.has(name) ? 'switched off' : probes[name]()

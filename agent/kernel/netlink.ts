@@ -20,6 +20,8 @@ const NETLINK_GET_STRICT_CHK = 12
 const MSG_TRUNC = 0x20
 
 const NLMSG_ERROR = 2
+/** netlink(7) protocol of rtnetlink. */
+const NETLINK_ROUTE = 0
 const NLMSG_DONE = 3
 const HEADER_SIZE = 16
 export const NLM_F_REQUEST = 1
@@ -65,21 +67,26 @@ export class NetlinkSocket {
   }
 
   /** For requests and dumps: calls wait for the kernel's answer, which is there at once. */
-  static open(): NetlinkSocket {
-    return NetlinkSocket.create(0, 0, 0)
+  static open(protocol = NETLINK_ROUTE): NetlinkSocket {
+    return NetlinkSocket.create(protocol, 0, 0, 0)
   }
 
   /** For notifications of the multicast `groups` (RTNLGRP_*): receive() never waits. */
-  static subscribe(groups: readonly number[], bufferBytes = SUBSCRIPTION_BUFFER): NetlinkSocket {
+  static subscribe(
+    groups: readonly number[],
+    bufferBytes = SUBSCRIPTION_BUFFER,
+    protocol = NETLINK_ROUTE,
+  ): NetlinkSocket {
     return NetlinkSocket.create(
+      protocol,
       SOCK_NONBLOCK,
       groups.reduce((mask, group) => (mask | (1 << (group - 1))) >>> 0, 0),
       bufferBytes,
     )
   }
 
-  private static create(flags: number, groups: number, bufferBytes: number): NetlinkSocket {
-    const fd = libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | flags, 0)
+  private static create(protocol: number, flags: number, groups: number, bufferBytes: number): NetlinkSocket {
+    const fd = libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | flags, protocol)
     if (fd < 0) throw kernelError('NETLINK', 'open a netlink socket', errno())
     const socket = new NetlinkSocket(fd)
     const option = (level: number, name: number, value: Buffer): number =>
@@ -90,7 +97,7 @@ export class NetlinkSocket {
       return bytes
     }
     option(SOL_NETLINK, NETLINK_EXT_ACK, word(1))
-    option(SOL_NETLINK, NETLINK_GET_STRICT_CHK, word(1))
+    if (protocol === NETLINK_ROUTE) option(SOL_NETLINK, NETLINK_GET_STRICT_CHK, word(1))
     if (groups === 0) {
       // A bug must not hang the agent: give up after two seconds.
       const timeval = Buffer.alloc(16)

@@ -2,7 +2,7 @@
 // tells it as one flow, with each direction exactly what the sockets sent.
 
 import { closeSync } from 'node:fs'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { withNetns } from '../../agent/kernel/netns.js'
 import { appendTcx, foreignProgram } from '../agent/kernel/support.js'
 import {
@@ -29,8 +29,11 @@ afterEach(async () => {
   bed = undefined
 })
 
+/** How the agent learns of translations; the whole file runs once with each. */
+let conntrack: readonly string[] = []
+
 async function agent(node: Node, name: string, flags: readonly string[] = []): Promise<RunningAgent> {
-  const running = await RunningAgent.start(bed!, node, name, { flags })
+  const running = await RunningAgent.start(bed!, node, name, { flags: [...flags, ...conntrack] })
   agents.push(running)
   return running
 }
@@ -81,7 +84,14 @@ function service(port: number, targetPort: number, backends: readonly Pod[], nod
   ]
 }
 
-describe('one flow on', () => {
+describe.each([
+  ['read at the hook', []],
+  ['told by ctnetlink', ['--disable-feature', 'conntrack']],
+])('with conntrack %s: one flow on', (_, flags) => {
+  beforeAll(() => {
+    conntrack = flags
+  })
+
   it('a ClusterIP whose backend is on the same node', async () => {
     bed = await Testbed.create('cip')
     const node = await bed.node('n1')

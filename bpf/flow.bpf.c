@@ -194,7 +194,7 @@ static __always_inline int run(struct __sk_buff *skb, enum role role, bool egres
 	if (parse_ordinary(skb, &p, role)) {
 		p.hook = hook_number(skb, egress);
 		p.now = bpf_ktime_get_boot_ns();
-		view = p.family == 4 ? bpf_map_lookup_elem(&views4, &p.key) : bpf_map_lookup_elem(&views6, &p.key);
+		view = find_view(&p);
 		if (view) {
 			__u32 fold = conntrack && nfct ? conntrack_fold(nfct) : 0;
 			__u32 news = (__u32)p.flags << (p.dir ? MARK_FLAGS_SHIFT : 0), marks = view->marks;
@@ -204,8 +204,11 @@ static __always_inline int run(struct __sk_buff *skb, enum role role, bool egres
 				add(view, p.dir, p.now, p.bytes, p.segments);
 				return NEXT;
 			}
-		}
-		missed = !view;
+		} else if (!nfct) {
+			if (!create_ordinary(&p))
+				return NEXT;
+		} else
+			missed = true;
 		s = get_scratch();
 		if (!s)
 			return NEXT;

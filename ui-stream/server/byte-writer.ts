@@ -54,6 +54,13 @@ export class ByteWriter {
   /** A number field with a one-byte tag; zero is left out (proto3). */
   field(tag: number, value: number): void {
     if (value === 0) return
+    if (value < 128) {
+      const position = this.position
+      this.bytes[position] = tag
+      this.bytes[position + 1] = value
+      this.position = position + 2
+      return
+    }
     this.bytes[this.position++] = tag
     this.varint(value)
   }
@@ -61,8 +68,10 @@ export class ByteWriter {
   /** A number field with a two-byte tag (fields 16 to 31); zero is left out. */
   wideField(tag: number, value: number): void {
     if (value === 0) return
-    this.bytes[this.position++] = tag
-    this.bytes[this.position++] = 1
+    const position = this.position
+    this.bytes[position] = tag
+    this.bytes[position + 1] = 1
+    this.position = position + 2
     this.varint(value)
   }
 

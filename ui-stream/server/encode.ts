@@ -51,6 +51,7 @@ export class FlowEncoder {
     const offsets = new Uint32Array(count + 1)
     const interfaces = new Array<readonly string[]>(count)
     writer.position = 0
+    this.#hooks.begin()
     for (let row = 0; row < count; row++) {
       offsets[row] = writer.position
       this.#record(named, row, firstSequence + row)

@@ -15,60 +15,88 @@ interface Entry {
   readonly bytes: Uint8Array
 }
 
-/** A list of interface names, reached by the entries of a row in their order; equal rows get the same list. */
-interface NameList {
-  readonly names: readonly string[]
-  readonly next: Map<Entry, NameList>
+/** What the rows with the same hooks have in common, reached hook by hook in their order. */
+interface HookList {
+  /** Fields of all its hooks, back to back. */
+  bytes: Uint8Array
+  names: readonly string[]
+  /** The round in which `bytes` and `names` were last found to be true. */
+  round: number
+  readonly next: Map<number, HookList>
 }
 
 const MAX_ENTRIES = 8192
 const MAX_LISTS = 65_536
 const HOOK_EGRESS = 1
+const NOTHING = new Uint8Array(0)
 
-/** Field 24 of Flow for hooks. Kept per hook and made anew when the hook's interface has another name. */
+/**
+ * Field 24 of Flow for hooks. Kept per hook and per list of hooks, and made anew when an interface has another name,
+ * which is looked at once a round.
+ */
 export class HookBytes {
   readonly #hookInterface: HookInterface
   readonly #entries = new Map<number, Entry>()
-  readonly #row: Entry[] = []
-  #lists: NameList = { names: [], next: new Map() }
+  #root: HookList = { bytes: NOTHING, names: [], round: 0, next: new Map() }
   #listCount = 0
+  #row = this.#root
+  #round = 0
 
   constructor(hookInterface: HookInterface) {
     this.#hookInterface = hookInterface
   }
 
+  /** Begins a round: interfaces keep their names until the next. */
+  begin(): void {
+    this.#round++
+    if (this.#listCount < MAX_LISTS) return
+    this.#root = { bytes: NOTHING, names: [], round: 0, next: new Map() }
+    this.#listCount = 0
+  }
+
   /** Looks up the hooks of a row and returns how many bytes they take; `write` writes those of the last row asked. */
   row(flows: FlowBatch, row: number): number {
     const count = Math.min(flows.observationCount[row]!, MAX_OBSERVATIONS)
-    this.#row.length = count
-    let length = 0
-    for (let i = 0; i < count; i++) {
-      const entry = this.#entry(flows.observations[row * MAX_OBSERVATIONS + i]!)
-      this.#row[i] = entry
-      length += entry.bytes.length
+    const { observations } = flows
+    let list = this.#root
+    for (let i = row * MAX_OBSERVATIONS; i < row * MAX_OBSERVATIONS + count; i++) {
+      const hook = observations[i]!
+      const next = list.next.get(hook)
+      list = next !== undefined && next.round === this.#round ? next : this.#extend(list, hook, next)
     }
-    return length
+    this.#row = list
+    return list.bytes.length
   }
 
   write(writer: ByteWriter): void {
-    for (const entry of this.#row) writer.copy(entry.bytes)
+    writer.copy(this.#row.bytes)
   }
 
-  /** Names of the interfaces of the last row asked; the same array for equal rows. */
+  /** Names of the interfaces of the last row asked; the same array for rows with the same hooks and names. */
   get names(): readonly string[] {
-    let list = this.#lists
-    for (const entry of this.#row) {
-      let next = list.next.get(entry)
-      if (next === undefined) {
-        if (++this.#listCount > MAX_LISTS) return [...new Set(this.#row.map(({ name }) => name))]
-        const names =
-          entry.name === '' || list.names.includes(entry.name) ? list.names : [...list.names, entry.name]
-        next = { names, next: new Map() }
-        list.next.set(entry, next)
-      }
-      list = next
+    return this.#row.names
+  }
+
+  /** `list` and one hook more; `known` is what that was in an earlier round. */
+  #extend(list: HookList, hook: number, known: HookList | undefined): HookList {
+    const { name, bytes: own } = this.#entry(hook)
+    const bytes = new Uint8Array(list.bytes.length + own.length)
+    bytes.set(list.bytes)
+    bytes.set(own, list.bytes.length)
+    const names = name === '' || list.names.includes(name) ? list.names : [...list.names, name]
+    if (known !== undefined) {
+      if (!sameNames(known.names, names)) known.names = names
+      known.bytes = bytes
+      known.round = this.#round
+      return known
     }
-    return list.names
+    const made = { bytes, names, round: this.#round, next: new Map<number, HookList>() }
+    // Beyond the bound a list is this row's alone.
+    if (this.#listCount < MAX_LISTS) {
+      list.next.set(hook, made)
+      this.#listCount++
+    }
+    return made
   }
 
   #entry(hook: number): Entry {
@@ -87,14 +115,14 @@ export class HookBytes {
     writer.varint(body.position)
     writer.copy(body.bytes.subarray(0, body.position))
     if (this.#entries.size >= MAX_ENTRIES) this.#entries.clear()
-    if (this.#listCount > MAX_LISTS) {
-      this.#lists = { names: [], next: new Map() }
-      this.#listCount = 0
-    }
     const fresh = { name, direction, bytes: writer.take() }
     this.#entries.set(hook, fresh)
     return fresh
   }
+}
+
+function sameNames(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((name, i) => name === b[i])
 }
 
 /** The direction that the hook number itself says (bpf/flow.h). */

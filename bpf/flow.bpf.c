@@ -189,30 +189,32 @@ static __always_inline int run(struct __sk_buff *skb, enum role role, bool egres
 	struct view *view = NULL;
 	bool missed = false;
 	struct scratch *s;
-	struct packet p;
+	/* as much of it as an ordinary packet fills: the stack is shared with all that is called */
+	__u64 first[offsetof(struct packet, peer) / 8];
+	struct packet *p = (void *)first;
 
-	if (parse_ordinary(skb, &p, role)) {
-		p.hook = hook_number(skb, egress);
-		p.now = bpf_ktime_get_boot_ns();
-		view = find_view(&p);
+	if (parse_ordinary(skb, p, role)) {
+		p->hook = hook_number(skb, egress);
+		p->now = bpf_ktime_get_boot_ns();
+		view = find_view(p);
 		if (view) {
 			__u32 fold = conntrack && nfct ? conntrack_fold(nfct) : 0;
-			__u32 news = (__u32)p.flags << (p.dir ? MARK_FLAGS_SHIFT : 0), marks = view->marks;
+			__u32 news = (__u32)p->flags << (p->dir ? MARK_FLAGS_SHIFT : 0), marks = view->marks;
 
-			if (view->owner[p.dir & 1] == p.hook && !(news & ~marks) && !(p.flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
+			if (view->owner[p->dir & 1] == p->hook && !(news & ~marks) && !(p->flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
 			    (marks & TCP_BOTH_FIN) != TCP_BOTH_FIN && (!fold || fold == view->conntrack)) {
-				add(view, p.dir, p.now, p.bytes, p.segments);
+				add(view, p->dir, p->now, p->bytes, p->segments);
 				return NEXT;
 			}
 		} else if (!nfct) {
-			if (!create_ordinary(&p))
+			if (!create_ordinary(p))
 				return NEXT;
 		} else
 			missed = true;
 		s = get_scratch();
 		if (!s)
 			return NEXT;
-		keep_ordinary(&s->packet, &p);
+		keep_ordinary(&s->packet, p);
 	} else {
 		s = get_scratch();
 		if (!s || parse_general(skb, &s->packet, role, egress))

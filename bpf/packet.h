@@ -44,16 +44,9 @@
 /* One TCP/IP packet or one GSO/GRO buffer that stands for several. */
 struct packet {
 	struct key6 key; /* family 4: a key4 in its first 16 bytes, the rest zero */
-	struct key6 peer; /* from conntrack; meaningful with MARK_PEER_* in link */
 	__u64 now;
 	__u32 hook;
 	__u32 bytes; /* IP octets as on the wire, over all segments */
-	__u32 network; /* offset of the (inner) IP header from skb->data */
-	__u32 transport; /* offset of the transport header */
-	__u32 outer; /* offset of the outer IP header when `tunnel` */
-	__u32 conntrack; /* nf_conn as in struct view; 0: none or not to be used */
-	__u32 link; /* marks that conntrack gave */
-	__u32 tunnel_id;
 	__u16 segments;
 	__u8 family;
 	__u8 dir;
@@ -61,6 +54,15 @@ struct packet {
 	__u8 protocol;
 	__u8 icmp_type;
 	__u8 icmp_code;
+
+	/* an ordinary packet on the stack ends here */
+	struct key6 peer; /* from conntrack; meaningful with MARK_PEER_* in link */
+	__u32 network; /* offset of the (inner) IP header from skb->data */
+	__u32 transport; /* offset of the transport header */
+	__u32 outer; /* offset of the outer IP header when `tunnel` */
+	__u32 conntrack; /* nf_conn as in struct view; 0: none or not to be used */
+	__u32 link; /* marks that conntrack gave */
+	__u32 tunnel_id;
 	__u8 fragment;
 	__u8 tunnel; /* enum tunnel_type of the header it came out of; 0: none */
 	__u8 outer_family;

@@ -125,9 +125,11 @@ ALONE int read_conntrack(unsigned long nfct)
 		p->link |= MARK_PEER_IS_ALIAS | (became_dir ? MARK_PEER_FORWARD_DIR : 0);
 		return 0;
 	}
+	/* a fragment without ports, another zone's tuple: it says nothing of this packet's */
+	if (!same_key(&p->key, &became))
+		return 0;
 	p->link = MARK_PEER_IS_ROOT | (root_dir ? MARK_PEER_FORWARD_DIR : 0);
-	if (same_key(&p->key, &became))
-		p->link |= MARK_OPENER_KNOWN | (became_dir ? MARK_OPENER_DIR : 0);
+	p->link |= MARK_OPENER_KNOWN | (became_dir ? MARK_OPENER_DIR : 0);
 	return 0;
 }
 

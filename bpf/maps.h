@@ -55,7 +55,7 @@ struct fragment_key {
 	__u32 source[4];
 	__u32 destination[4];
 	__u32 id;
-	__u8 protocol;
+	__u8 protocol; /* IPv4; 0 for IPv6, where headers may stand between the fragment header and the transport's */
 	__u8 family;
 	__u16 reserved;
 };
@@ -64,7 +64,7 @@ struct fragment_ports {
 	__u16 source;
 	__u16 destination;
 	__u8 kind;
-	__u8 reserved;
+	__u8 protocol;
 };
 
 struct {

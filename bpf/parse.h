@@ -105,10 +105,10 @@ static __noinline int join_fragment(struct packet *p, struct transport *t, struc
 {
 	struct fragment_ports *ports;
 
-	key->protocol = p->protocol;
+	key->protocol = p->family == 4 ? p->protocol : 0;
 	key->family = p->family;
 	if (p->fragment == FRAGMENT_FIRST) {
-		struct fragment_ports fresh = { t->source, t->destination, t->kind, 0 };
+		struct fragment_ports fresh = { t->source, t->destination, t->kind, p->protocol };
 
 		bpf_map_update_elem(&fragments, key, &fresh, BPF_ANY);
 		return 0;
@@ -118,6 +118,7 @@ static __noinline int join_fragment(struct packet *p, struct transport *t, struc
 		t->source = ports->source;
 		t->destination = ports->destination;
 		t->kind = ports->kind;
+		p->protocol = ports->protocol;
 	}
 	return 0;
 }
@@ -236,7 +237,7 @@ ALONE int parse_ipv6(struct __sk_buff *skb)
 		key.id = id;
 		join_fragment(p, t, &key);
 	}
-	p->dir = make_key6(&p->key, ip.source, ip.destination, t->source, t->destination, next, t->kind);
+	p->dir = make_key6(&p->key, ip.source, ip.destination, t->source, t->destination, p->protocol, t->kind);
 	measure(skb, length, stated, at - p->network + t->header, &p->bytes, &p->segments);
 	return 0;
 }

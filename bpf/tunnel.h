@@ -52,13 +52,16 @@ static __noinline int open_tunnel(struct __sk_buff *skb, struct packet *p, bool 
 	if (type == TUNNEL_VXLAN || type == TUNNEL_GENEVE) { /* RFC 7348, RFC 8926 */
 		if (bpf_skb_load_bytes(skb, at, head, 8))
 			return 0;
+		/* without its I flag it is no VXLAN; other versions of Geneve are not known */
+		if (type == TUNNEL_VXLAN ? !(head[0] & 0x08) : head[0] & 0xc0)
+			return 0;
 		id = bpf_ntohl(*(__u32 *)(head + 4)) >> 8;
 		protocol = type == TUNNEL_VXLAN ? bpf_htons(ETHERTYPE_BRIDGED) : *(__u16 *)(head + 2);
 		at += 8;
 		if (type == TUNNEL_GENEVE)
 			at += (head[0] & 0x3f) * 4;
-	} else if (type == TUNNEL_GRE) { /* RFC 2784, RFC 2890; not PPTP's version 1 */
-		if (bpf_skb_load_bytes(skb, at, head, 4) || head[1] & 7)
+	} else if (type == TUNNEL_GRE) { /* RFC 2784, RFC 2890; not PPTP's version 1, nor RFC 1701's routing */
+		if (bpf_skb_load_bytes(skb, at, head, 4) || head[1] & 7 || head[0] & 0x40)
 			return 0;
 		protocol = *(__u16 *)(head + 2);
 		at += 4 + (head[0] & 0x80 ? 4 : 0);
@@ -71,6 +74,10 @@ static __noinline int open_tunnel(struct __sk_buff *skb, struct packet *p, bool 
 		if (head[0] & 0x10)
 			at += 4;
 	} else if (type != TUNNEL_IPIP) /* RFC 2003, RFC 4213 */
+		return 0;
+	/* MPLS, ERSPAN and their like may begin with a 4 or a 6 all the same */
+	if (type != TUNNEL_IPIP && protocol != bpf_htons(ETHERTYPE_BRIDGED) && protocol != bpf_htons(ETHERTYPE_IPV4) &&
+	    protocol != bpf_htons(ETHERTYPE_IPV6))
 		return 0;
 	__builtin_memset(p, 0, sizeof(*p));
 	p->network = at;

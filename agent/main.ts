@@ -8,6 +8,7 @@ import { StreamServer } from '../ui-stream/server/server.js'
 import { addressText } from './address-text.js'
 import { Capture } from './capture/capture.js'
 import type { AgentConfig } from './config.js'
+import { describeError } from './errors.js'
 import { formatListen } from './flag-values.js'
 import { openIdentity } from './identity/open.js'
 import { OwnConnections } from './identity/own.js'
@@ -23,6 +24,9 @@ import { version } from './version.js'
 const BUSY_MS = 10
 const QUIET_MS = 40
 const DRAIN_MS = 1000
+/** After a round that failed; so many in a row end the agent. */
+const RETRY_MS = 200
+const MAX_FAILURES = 25
 /** Names that are not there after so long do not keep the agent from being ready. */
 const READY_WITHOUT_NAMES_MS = 30_000
 
@@ -151,23 +155,34 @@ async function wire(
     if (more || datapath.pending > 0) return 0
     return busy ? BUSY_MS : QUIET_MS
   }
-  await run(tick, signal)
+  await run(tick, signal, (error) => log.error(describeError(error)))
 
   capture.stop()
   log.info('stopped')
   return 0
 }
 
-/** Calls `tick` again after as many milliseconds as it says, until `signal` aborts. What it throws ends the agent. */
-function run(tick: () => number, signal: AbortSignal): Promise<void> {
+/**
+ * Calls `tick` again after as many milliseconds as it says, until `signal` aborts. A failure that passes (no memory for
+ * a moment, an interface that goes while it is looked at) is logged; one that stays ends the agent.
+ */
+function run(tick: () => number, signal: AbortSignal, failed: (error: unknown) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     let timer: NodeJS.Timeout | undefined
+    let failures = 0
     const next = (): void => {
+      let wait = RETRY_MS
       try {
-        timer = setTimeout(next, tick())
+        wait = tick()
+        failures = 0
       } catch (error) {
-        reject(error)
+        failed(error)
+        if (++failures >= MAX_FAILURES) {
+          reject(error)
+          return
+        }
       }
+      timer = setTimeout(next, wait)
     }
     const stop = (): void => {
       clearTimeout(timer)

@@ -105,7 +105,7 @@ export class Capture {
     this.poll()
     for (const family of [4, 6] as const) {
       const { keyWords, valueWords } = source.strides(family)
-      source.drain(family, (keys, values, count) => {
+      this.#tracker.kernelEntries[family] = source.drain(family, (keys, values, count) => {
         for (let i = 0; i < count; i++)
           this.#tracker.drained(family, keys, i * keyWords, values, i * valueWords)
       })

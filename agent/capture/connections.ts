@@ -122,6 +122,21 @@ export class Connections {
     return c
   }
 
+  /** The same tuples and views as another connection: a new id, nothing told. */
+  renew(c: number): void {
+    this.id[c] = this.#nextId++
+    this.state[c] =
+      ConnectionState.IN_USE | ConnectionState.DIRTY | (this.state[c]! & ConnectionState.INFERRED)
+    this.chosen.fill(-1, c * 2, c * 2 + 2)
+    this.carryPackets.fill(0, c * 2, c * 2 + 2)
+    this.carryBytes.fill(0, c * 2, c * 2 + 2)
+    this.toldPackets.fill(0, c * 2, c * 2 + 2)
+    this.toldBytes.fill(0, c * 2, c * 2 + 2)
+    this.toldBoot[c] = 0
+    this.verdict[c] = 0
+    this.endReason[c] = 0
+  }
+
   free(c: number): void {
     this.state[c] = 0
     this.id[c] = 0

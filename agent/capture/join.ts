@@ -13,13 +13,19 @@ export interface JoinContext {
   onAbsorbed(connection: number): void
   /** There was no room for the peer's tuple. */
   onFull(): void
+  /** A view belongs to no connection any more, and what comes on its tuple is another one: it is to be forgotten. */
+  onEvicted(view: number): void
 }
 
-/** Makes `forward` the dir of source-to-destination packets in a view, and its whole connection agree with that. */
-export function orient(context: JoinContext, view: number, forward: number): void {
+/**
+ * Makes `forward` the dir of source-to-destination packets in a view, and its whole connection agree with that. A
+ * connection that has been told the other way round stays as it was told: false then.
+ */
+export function orient(context: JoinContext, view: number, forward: number): boolean {
   const { views, connections } = context
   const c = views.connection[view]!
   if (views.forward[view] !== forward && c >= 0) {
+    if (connections.is(c, ConnectionState.OPENED_SENT)) return false
     connections.turn(c)
     for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
       const other = connections.views[i]!
@@ -29,6 +35,7 @@ export function orient(context: JoinContext, view: number, forward: number): voi
   views.forward[view] = forward
   views.flags[view]! |= ViewFlag.ORIENTED
   if (c >= 0) connections.clear(c, ConnectionState.INFERRED)
+  return true
 }
 
 /**
@@ -79,9 +86,13 @@ export function link(
       return mine
     }
   }
-  const peerForward = (marks & mark.MARK_PEER_FORWARD_DIR) !== 0 ? 1 : 0
-  if ((marks & mark.MARK_OPENER_KNOWN) !== 0)
-    orient(context, view, (marks & mark.MARK_OPENER_DIR) !== 0 ? 1 : 0)
+  let peerForward = (marks & mark.MARK_PEER_FORWARD_DIR) !== 0 ? 1 : 0
+  if (
+    (marks & mark.MARK_OPENER_KNOWN) !== 0 &&
+    !orient(context, view, (marks & mark.MARK_OPENER_DIR) !== 0 ? 1 : 0)
+  )
+    // told the wrong way round before it was known: the peer goes the same way
+    peerForward ^= 1
   const root = (marks & mark.MARK_PEER_IS_ROOT) !== 0 ? other : view
   const alias = root === view ? other : view
 
@@ -104,24 +115,42 @@ export function link(
   } else {
     views.forward[other] = peerForward
   }
+  if (views.connection[other] !== keep || views.connection[view] !== keep) return views.connection[view]!
   if (connections.root[keep] !== root || connections.alias[keep] !== alias) {
     connections.root[keep] = root
     connections.alias[keep] = alias
     connections.set(keep, ConnectionState.CHANGED | ConnectionState.DIRTY)
   }
-  connections.clear(keep, ConnectionState.INFERRED | ConnectionState.HELD)
+  connections.clear(keep, ConnectionState.HELD)
   return keep
 }
 
 function attach(context: JoinContext, c: number, view: number, forward: number): void {
-  const { views, connections } = context
-  if (!connections.addView(c, view)) {
-    context.onFull()
-    return
-  }
+  const { views } = context
+  if (!addView(context, c, view)) return
   views.connection[view] = c
   views.forward[view] = forward
   views.flags[view]! |= ViewFlag.ORIENTED
+}
+
+/** Adds a view; one that the connection no longer reads makes room for it. */
+function addView(context: JoinContext, c: number, view: number): boolean {
+  const { connections } = context
+  if (connections.addView(c, view)) return true
+  for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+    const old = connections.views[i]!
+    const used =
+      old === connections.root[c] ||
+      old === connections.alias[c] ||
+      old === connections.chosen[c * 2] ||
+      old === connections.chosen[c * 2 + 1]
+    if (used) continue
+    detachView(context, old)
+    context.onEvicted(old)
+    return connections.addView(c, view)
+  }
+  context.onFull()
+  return false
 }
 
 /** `part` becomes part of `whole`, which keeps its id and what it has told. */
@@ -131,8 +160,11 @@ function absorb(context: JoinContext, whole: number, part: number): void {
   for (let i = part * MAX_VIEWS; i < (part + 1) * MAX_VIEWS; i++) {
     const view = connections.views[i]!
     if (view < 0) continue
-    if (connections.addView(whole, view)) views.connection[view] = whole
-    else context.onFull()
+    if (addView(context, whole, view)) views.connection[view] = whole
+    else {
+      views.connection[view] = -1
+      context.onEvicted(view)
+    }
   }
   connections.startBoot[whole] = Math.min(connections.startBoot[whole]!, connections.startBoot[part]!)
   connections.startUs[whole] = Math.min(connections.startUs[whole]!, connections.startUs[part]!)

@@ -10,8 +10,9 @@ import {
   event_view as V,
 } from '../kernel/layout.gen.js'
 import { ConnectionState } from './connections.js'
+import { EndReason } from './flow-batch.js'
 import { SYN } from './tcp.js'
-import type { Tracker } from './tracker.js'
+import { newer, type Tracker } from './tracker.js'
 import { u64, ViewFlag, W } from './views.js'
 
 const PROTOCOL_TCP = 6
@@ -70,7 +71,7 @@ export class RingEvents {
     if (again) {
       // used again: what the entry held until then comes with it
       const generation = (words[at + VIEW_AT + W.generation]! + 1) & 0xff
-      if (inKernel && views.generation[view] === generation) return
+      if (inKernel && !newer(generation, views.generation[view]!)) return // a drain was ahead of it
       if (!inKernel) views.restart(view)
       views.flags[view]! |= ViewFlag.IN_KERNEL
       views.generation[view] = generation
@@ -101,6 +102,8 @@ export class RingEvents {
     const tracker = this.#tracker
     // known from conntrack only, until now
     if (tracker.live(view) >= 0) return true
+    const c = tracker.views.connection[view]!
+    if (c >= 0 && tracker.connections.endReason[c] === EndReason.IDLE) return false
     return tracker.views.protocol(view) === PROTOCOL_TCP && (flags & SYN) === 0
   }
 
@@ -197,7 +200,7 @@ export class RingEvents {
     const view = tracker.views.find(family, words, at + KEY_AT)
     if (view < 0) return
     const tail = words[at + E.dir / 4]!
-    tracker.refuse(view, (tail >>> 16) & 0xff, tail >>> 24)
+    tracker.refuse(view, tail & 1, (tail >>> 16) & 0xff, tail >>> 24)
   }
 
   #tunnel(words: Uint32Array, at: number, family: number): void {

@@ -62,6 +62,10 @@ export class Tracker implements JoinContext {
   readonly losses: TrackerLosses = { full: 0, packets: 0, absorbed: 0, generations: 0 }
   /** Tuples kept though the kernel's map had no room for them. */
   spilled = 0
+  /** Entries that the last drain read, by family. */
+  readonly kernelEntries = { 4: 0, 6: 0 }
+  /** Connections told as opened and not yet as closed. */
+  openConnections = 0
   readonly #options: TrackerOptions
   readonly #clock: Clock
   readonly #emitter: Emitter
@@ -70,6 +74,8 @@ export class Tracker implements JoinContext {
   /** Connections (slot, id) whose OPENED, change or end is due soon. */
   #pending: number[] = []
   #pendingNext: number[] = []
+  /** Views that no connection reads any more, to be deleted from the kernel. */
+  readonly #evicted: number[] = []
   /** Connections (slot, id) that the kernel has forgotten. */
   readonly #remembered: number[] = []
 
@@ -94,10 +100,15 @@ export class Tracker implements JoinContext {
     this.#close(connection, EndReason.EVICTED)
   }
 
-  /** How full the fuller kernel map is, 0 to 1 (as of the entries known here). */
+  onEvicted(view: number): void {
+    this.#evicted.push(view)
+  }
+
+  /** How full the fuller one of the kernel's maps (as of the last drain) and the table is, 0 to 1. */
   filled(): number {
     const { maxViews4, maxViews6 } = this.#options
-    return Math.min(1, Math.max(this.views.index4.size / maxViews4, this.views.index6.size / maxViews6))
+    const kernel = Math.max(this.kernelEntries[4] / maxViews4, this.kernelEntries[6] / maxViews6)
+    return Math.min(1, Math.max(kernel, this.connections.size / this.connections.capacity))
   }
 
   /** The view of a key, made when it is new. -1 when there is no room. */
@@ -242,7 +253,7 @@ export class Tracker implements JoinContext {
       views.restart(view)
       views.flags[view]! |= ViewFlag.IN_KERNEL
       views.generation[view] = generation
-    } else if (generation !== views.generation[view]) {
+    } else if (generation !== views.generation[view] && newer(generation, views.generation[view]!)) {
       // the event that told it was lost: what was read last is where the new connection begins
       this.losses.generations += ((generation - views.generation[view]!) & 0xff) - 1
       views.generation[view] = generation
@@ -254,8 +265,8 @@ export class Tracker implements JoinContext {
       views.flags[view]! &= ~ViewFlag.STALE
       this.#rebase(view, this.#clock.now)
     }
-    if (!views.read(view, values, v)) return
-    this.afterRead(view, values, v + W.size)
+    // one that found no room in the table before tries again
+    if (views.read(view, values, v) || views.connection[view]! < 0) this.afterRead(view, values, v + W.size)
   }
 
   /** A view's columns were read anew; `peer[at…]` is the peer's key. */
@@ -306,9 +317,10 @@ export class Tracker implements JoinContext {
   }
 
   /** An ICMP error spoke of a connection. */
-  refuse(view: number, type: number, code: number): void {
+  refuse(view: number, dir: number, type: number, code: number): void {
     const c = this.live(view)
-    if (c < 0) return
+    // anybody can send one: what was answered is not refused, and an answer's refusal says nothing of the question
+    if (c < 0 || dir !== this.views.forward[view] || this.#wasAnswered(c)) return
     this.connections.set(c, ConnectionState.REFUSED | ConnectionState.CHANGED)
     this.connections.icmpType[c] = type
     this.connections.icmpCode[c] = code
@@ -378,6 +390,7 @@ export class Tracker implements JoinContext {
     this.#judge(c)
     if (!connections.is(c, ConnectionState.OPENED_SENT)) {
       connections.set(c, ConnectionState.OPENED_SENT)
+      this.openConnections++
       this.#emitter.emit(this, c, FlowEvent.OPENED)
     } else if (
       connections.is(c, ConnectionState.CHANGED) &&
@@ -391,11 +404,18 @@ export class Tracker implements JoinContext {
     const { connections } = this
     const now = this.#clock.now
     const filled = this.filled()
+    this.#forgetEvicted(forget)
     for (let c = 0; c < connections.highWater; c++) {
       const state = connections.state[c]!
       if ((state & ConnectionState.IN_USE) === 0) continue
       if ((state & ConnectionState.CLOSED_SENT) !== 0) {
-        if ((state & ConnectionState.DIRTY) !== 0) this.#late(c)
+        if ((state & ConnectionState.DIRTY) !== 0) {
+          if (connections.endReason[c] === EndReason.IDLE && this.#grown(c)) {
+            this.#renew(c)
+            continue
+          }
+          this.#late(c)
+        }
         if (now - connections.lastBoot[c]! >= LINGER) this.#forget(c, forget)
         continue
       }
@@ -439,6 +459,48 @@ export class Tracker implements JoinContext {
   #late(c: number): void {
     if (this.#grown(c)) this.#emitter.emit(this, c, FlowEvent.UPDATED)
     this.connections.clear(c, ConnectionState.DIRTY)
+  }
+
+  /**
+   * What was taken for over because of its silence goes on: another flow, with the same tuples, that begins with what has
+   * come since the last record.
+   */
+  #renew(c: number): void {
+    const { connections, views } = this
+    const grown = [0, 1].map((d) => {
+      const { packets, bytes } = directionTotals(this, c, d)
+      return {
+        view: connections.chosen[c * 2 + d]!,
+        packets: packets - connections.toldPackets[c * 2 + d]!,
+        bytes: bytes - connections.toldBytes[c * 2 + d]!,
+      }
+    })
+    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+      const view = connections.views[i]!
+      if (view < 0) break
+      views.rebase(view)
+    }
+    for (const [d, { view, packets, bytes }] of grown.entries()) {
+      if (view < 0) continue
+      const cell = view * 2 + (views.forward[view]! ^ d)
+      views.basePackets[cell]! -= packets
+      views.baseBytes[cell]! -= bytes
+    }
+    connections.renew(c)
+    connections.startBoot[c] = connections.lastBoot[c]!
+    connections.startUs[c] = this.#clock.toWall(connections.lastBoot[c]!)
+    this.soon(c)
+  }
+
+  #forgetEvicted(forget: (family: 4 | 6, keys: Uint32Array, at: number) => void): void {
+    const { views } = this
+    for (const view of this.#evicted.splice(0)) {
+      if (views.connection[view]! >= 0) continue
+      if ((views.flags[view]! & ViewFlag.IN_KERNEL) !== 0)
+        forget(views.family(view), views.keys(view), views.keyOffset(view))
+      if ((views.flags[view]! & ViewFlag.SPILLED) !== 0) this.spilled--
+      views.remove(view)
+    }
   }
 
   #expire(c: number, now: number, filled: number): void {
@@ -496,7 +558,11 @@ export class Tracker implements JoinContext {
     const forward = this.flags(c, 0)
     const reverse = this.flags(c, 1)
     let verdict = before
-    if (connections.is(c, ConnectionState.REFUSED) || refused(forward, reverse)) verdict = Verdict.REFUSED
+    if (
+      before !== Verdict.FORWARDED &&
+      (connections.is(c, ConnectionState.REFUSED) || refused(forward, reverse))
+    )
+      verdict = Verdict.REFUSED
     else if (before !== Verdict.FORWARDED && this.#answered(c, forward, reverse)) verdict = Verdict.FORWARDED
     if (verdict === before) return
     connections.verdict[c] = verdict
@@ -507,6 +573,10 @@ export class Tracker implements JoinContext {
     if (this.views.protocol(this.connections.root[c]!) === PROTOCOL_TCP)
       return (reverse & SYN) !== 0 || ((reverse & ~RST) !== 0 && (forward & SYN) === 0)
     return directionTotals(this, c, 1).packets > 0 && directionTotals(this, c, 0).packets > 0
+  }
+
+  #wasAnswered(c: number): boolean {
+    return this.connections.verdict[c] === Verdict.FORWARDED || directionTotals(this, c, 1).packets > 0
   }
 
   #endOf(c: number): number {
@@ -522,6 +592,7 @@ export class Tracker implements JoinContext {
     this.#settle(c)
     connections.endReason[c] = reason
     connections.set(c, ConnectionState.CLOSED_SENT)
+    this.openConnections--
     this.#emitter.emit(this, c, FlowEvent.CLOSED)
   }
 
@@ -613,9 +684,10 @@ export class Tracker implements JoinContext {
       )
         this.#close(c, EndReason.AGENT_STOPPED)
   }
+}
 
-  /** Connections that are open. */
-  get openConnections(): number {
-    return this.connections.size - this.#remembered.length / 2
-  }
+/** Is generation `a` later than `b`? They are numbers of eight bits that go round. */
+export function newer(a: number, b: number): boolean {
+  const ahead = (a - b) & 0xff
+  return ahead !== 0 && ahead < 0x80
 }

@@ -51,7 +51,7 @@ test-long: build ## Full counts, fault tables, soaks (hours)
 test-kernels: build deps-kernels ## Every kernel series that is tried, under qemu
 	@VETHFLOW_KERNELS=all VETHFLOW_TEST_SECONDS=7200 test/setup/run-tests.sh test/kernels
 
-bench: build ## Measurements
+bench: build deps-bpf ## Measurements: tables, and JSON in bench/results
 	@test -e dist/bench/main.js || { echo 'there are no benchmarks yet' >&2; exit 1; }
 	@node dist/bench/main.js
 

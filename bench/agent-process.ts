@@ -47,7 +47,7 @@ export async function baselineBytes(node: Namespace, touched: number): Promise<n
   const task = await node.start([process.execPath, BASELINE, String(touched)])
   try {
     await task.said(/^READY$/m, 30_000)
-    await pause(1000)
+    await pause(500)
     return residentBytes(task.pid)
   } finally {
     await task.stop()

@@ -43,8 +43,8 @@ export async function idle(options: BenchOptions, progress: (what: string) => vo
 
 /** New connections: nothing may be lost, and what it takes. */
 export async function connections(options: BenchOptions, progress: (what: string) => void): Promise<Row[]> {
-  const seconds = options.quick ? 2 : options.long ? 60 : 10
-  const rows = await flood(20_000, options.quick ? 2 : seconds, options, progress)
+  const seconds = options.quick ? 1 : options.long ? 60 : 10
+  const rows = await flood(20_000, seconds, options, progress)
   if (!options.quick) rows.push(...(await flood(100_000, options.long ? 30 : 5, options, progress)))
   return rows
 }

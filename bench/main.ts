@@ -1,6 +1,6 @@
-// Runs the benchmarks: a table on stdout, progress on stderr, JSON in bench/results.
+// Runs the benchmarks: a table on stdout (JSON with --json), progress on stderr, results saved in bench/results.
 //
-//   node dist/bench/main.js [--quick] [--long] [--pairs N] [--no-save] [--reference OBJECT] [GROUP…]
+//   node dist/bench/main.js [--quick] [--long] [--pairs N] [--no-save] [--json] [--only REGEXP] [--beside FOLDER] [--reference OBJECT] [GROUP…]
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -33,7 +33,10 @@ const { values, positionals } = parseArgs({
     long: { type: 'boolean', default: false },
     pairs: { type: 'string' },
     'no-save': { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
     reference: { type: 'string' },
+    beside: { type: 'string' },
+    only: { type: 'string' },
   },
   allowPositionals: true,
 })
@@ -49,8 +52,11 @@ const options: BenchOptions = {
   long: values.long,
   pairs,
   ...(values.reference === undefined ? {} : { reference: values.reference }),
+  ...(values.beside === undefined ? {} : { beside: values.beside }),
+  ...(values.only === undefined ? {} : { only: new RegExp(values.only) }),
 }
 
+const results: object[] = []
 for (const name of positionals.length > 0 ? positionals : Object.keys(GROUPS)) {
   const began = load()
   const rows = await (GROUPS[name] as Group)(options, (what) => console.error(`${name}: ${what}`))
@@ -67,9 +73,12 @@ for (const name of positionals.length > 0 ? positionals : Object.keys(GROUPS)) {
     },
     rows,
   }
-  console.log(`${name} (load ${began.toFixed(2)} before)\n${table(rows)}\n`)
-  if (values['no-save'] || options.quick) continue
+  results.push(result)
+  if (!values.json) console.log(`${name} (load ${began.toFixed(2)} before)\n${table(rows)}\n`)
+  // A part of the rows would take the place of all.
+  if (values['no-save'] || options.quick || options.only !== undefined) continue
   const folder = join(repository, 'bench', 'results')
   mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(result, null, 2)}\n`)
 }
+if (values.json) console.log(JSON.stringify(results))

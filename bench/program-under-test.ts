@@ -131,8 +131,8 @@ export class VethflowProgram implements ProgramUnderTest {
   readonly #drains: readonly Drain[]
 
   /** `hooks`: the hook numbers that are attached, as the agent would list them. */
-  constructor(path: string, name: string, hooks: readonly number[]) {
-    this.name = name
+  constructor(path: string, name: string, hooks: readonly number[], beside = false) {
+    this.name = beside ? `${name} (beside)` : name
     this.#object = BpfObject.load({
       path,
       programs: [name],

@@ -5,6 +5,8 @@ import { mark } from '../kernel/layout.gen.js'
 import { ConnectionState, type Connections, FROZEN, MAX_VIEWS } from './connections.js'
 import { ViewFlag, type Views } from './views.js'
 
+const PEER_MARKS = mark.MARK_PEER_IS_ROOT | mark.MARK_PEER_IS_ALIAS
+
 /** Whose tables, and what to do with a flow that turns out to be part of another one. */
 export interface JoinContext {
   readonly views: Views
@@ -77,6 +79,7 @@ export function link(
 ): number {
   const { views, connections } = context
   const mine = views.connection[view]!
+  if ((marks & PEER_MARKS) === 0) return mine
   const family = views.family(view)
   let other = views.find(family, peer, at)
   if (other < 0) {
@@ -86,13 +89,13 @@ export function link(
       return mine
     }
   }
-  let peerForward = (marks & mark.MARK_PEER_FORWARD_DIR) !== 0 ? 1 : 0
-  if (
-    (marks & mark.MARK_OPENER_KNOWN) !== 0 &&
-    !orient(context, view, (marks & mark.MARK_OPENER_DIR) !== 0 ? 1 : 0)
-  )
-    // told the wrong way round before it was known: the peer goes the same way
-    peerForward ^= 1
+  const forward =
+    (marks & mark.MARK_OPENER_KNOWN) === 0
+      ? views.forward[view]!
+      : (marks & mark.MARK_OPENER_DIR) !== 0
+        ? 1
+        : 0
+  const peerForward = (marks & mark.MARK_PEER_FORWARD_DIR) !== 0 ? 1 : 0
   const root = (marks & mark.MARK_PEER_IS_ROOT) !== 0 ? other : view
   const alias = root === view ? other : view
 
@@ -106,14 +109,18 @@ export function link(
     theirs = -1
   }
   let keep = mine
-  if (theirs < 0) {
-    attach(context, mine, other, peerForward)
-  } else if (theirs !== mine) {
-    orient(context, other, peerForward)
-    keep = root === other ? theirs : mine
-    absorb(context, keep, keep === mine ? theirs : mine)
+  if (theirs >= 0 && theirs !== mine) {
+    const [kept, part] = root === other ? [other, view] : [view, other]
+    const [keptForward, partForward] = kept === other ? [peerForward, forward] : [forward, peerForward]
+    keep = views.connection[kept]!
+    // told the wrong way round before it was known: what becomes part of it goes the same way
+    const turned = orient(context, kept, keptForward) ? 0 : 1
+    absorb(context, keep, part, partForward ^ turned)
   } else {
-    views.forward[other] = peerForward
+    const turned = orient(context, view, forward) ? 0 : 1
+    if (theirs < 0) attach(context, mine, other, peerForward ^ turned)
+    // what has been told was counted this way round
+    else if (!connections.is(mine, ConnectionState.OPENED_SENT)) views.forward[other] = peerForward ^ turned
   }
   if (views.connection[other] !== keep || views.connection[view] !== keep) return views.connection[view]!
   if (connections.root[keep] !== root || connections.alias[keep] !== alias) {
@@ -153,13 +160,20 @@ function addView(context: JoinContext, c: number, view: number): boolean {
   return false
 }
 
-/** `part` becomes part of `whole`, which keeps its id and what it has told. */
-function absorb(context: JoinContext, whole: number, part: number): void {
+/**
+ * The connection of `member` becomes part of `whole`, which keeps its id and what it has told. `forward` is the dir of
+ * source-to-destination packets in `member`, once what was told of its own is over.
+ */
+function absorb(context: JoinContext, whole: number, member: number, forward: number): void {
   const { views, connections } = context
+  const part = views.connection[member]!
   if (connections.is(part, ConnectionState.OPENED_SENT)) context.onAbsorbed(part)
+  const turn = views.forward[member]! ^ forward
   for (let i = part * MAX_VIEWS; i < (part + 1) * MAX_VIEWS; i++) {
     const view = connections.views[i]!
     if (view < 0) continue
+    views.forward[view]! ^= turn
+    views.flags[view]! |= ViewFlag.ORIENTED
     if (addView(context, whole, view)) views.connection[view] = whole
     else {
       views.connection[view] = -1

@@ -4,50 +4,15 @@ import { HOOK_EGRESS, mark } from '../kernel/layout.gen.js'
 import type { Clock } from './clock.js'
 import { ConnectionState, MAX_VIEWS } from './connections.js'
 import { FlowBatch, FlowFlag, MAX_OBSERVATIONS } from './flow-batch.js'
+import { directionTotals } from './reading.js'
 import { resetBy, tcpState } from './tcp.js'
 import type { Tracker } from './tracker.js'
+import { flagsOf } from './verdict.js'
 import { SEEN_HOOKS } from './views.js'
 
 const PROTOCOL_ICMP = 1
 const PROTOCOL_TCP = 6
 const PROTOCOL_ICMP6 = 58
-
-/** Reused result of directionTotals. */
-const totals = { packets: 0, bytes: 0 }
-
-/**
- * What a direction (0 forward) has had so far. It is read from one view: the one whose tuple the client used when that
- * one counts it, else any that does. The result is valid until the next call.
- */
-export function directionTotals(
-  tracker: Tracker,
-  c: number,
-  direction: number,
-): { readonly packets: number; readonly bytes: number } {
-  const { views, connections } = tracker
-  const cell = c * 2 + direction
-  let view = connections.chosen[cell]!
-  if (view === -1) {
-    view = connections.root[c]!
-    if (views.counted(view, views.forward[view]! ^ direction) === 0) {
-      view = -1
-      for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS && view < 0; i++) {
-        const other = connections.views[i]!
-        if (other < 0) break
-        if (views.counted(other, views.forward[other]! ^ direction) > 0) view = other
-      }
-    }
-    connections.chosen[cell] = view
-  }
-  totals.packets = connections.carryPackets[cell]!
-  totals.bytes = connections.carryBytes[cell]!
-  if (view >= 0) {
-    const dir = views.forward[view]! ^ direction
-    totals.packets += views.counted(view, dir)
-    totals.bytes += views.countedBytes(view, dir)
-  }
-  return totals
-}
 
 export interface EmitterOptions {
   readonly clock: Clock
@@ -115,8 +80,8 @@ export class Emitter {
     batch.tcpFlagsReverse[row] = 0
     batch.tcpResetBy[row] = 0
     if (protocol === PROTOCOL_TCP) {
-      const forward = tracker.flags(c, 0)
-      const reverse = tracker.flags(c, 1)
+      const forward = flagsOf(tracker, c, 0)
+      const reverse = flagsOf(tracker, c, 1)
       batch.tcpFlagsForward[row] = forward
       batch.tcpFlagsReverse[row] = reverse
       batch.tcpState[row] = tcpState(forward, reverse)

@@ -172,10 +172,8 @@ export class RingEvents {
         tracker.losses.packets += words[at + E.packets / 4]! & 0xffff
         return
       }
-      view = tracker.viewOf(family, words, at + KEY_AT)
+      view = tracker.spill(family, words, at + KEY_AT)
       if (view < 0) return
-      views.flags[view]! |= ViewFlag.SPILLED
-      tracker.spilled++
     }
     const time = u64(words, at) / 1000
     const hook = words[at + E.hook / 4]!

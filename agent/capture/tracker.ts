@@ -3,14 +3,17 @@
 
 import { mark } from '../kernel/layout.gen.js'
 import type { Clock } from './clock.js'
-import { ConnectionState, Connections, MAX_VIEWS } from './connections.js'
-import { directionTotals, type Emitter } from './emit.js'
+import { ConnectionState, Connections } from './connections.js'
+import type { Emitter } from './emit.js'
 import { EndReason, FlowEvent, type TunnelInfo, Verdict } from './flow-batch.js'
+import { type Forget, Forgetting, MAX_REMEMBERED } from './forgetting.js'
 import { inferForward } from './initiator.js'
 import { detachView, type JoinContext, link, orient } from './join.js'
-import { FIN, RST, refused, SYN } from './tcp.js'
+import { grown, handOver, renew } from './reading.js'
+import { FIN, SYN } from './tcp.js'
 import { idleTimeout, LINGER } from './timeouts.js'
 import { Translations } from './translations.js'
+import { canBeRefused, endOf, endSeenEverywhere, flagsOf, judge } from './verdict.js'
 import { ViewFlag, Views, W } from './views.js'
 
 const PROTOCOL_TCP = 6
@@ -26,10 +29,6 @@ const HOLD_US = 3_000_000
 const UNANSWERED_US = 3_000_000
 /** A hook's first moments: what is seen then may have been open before. */
 const FRESH_HOOK_US = 2_000_000
-/** A direction goes over to another view when its own has been silent for so long and the other has not. */
-const SILENT_US = 1_500_000
-/** Most connections that are remembered after the kernel has forgotten them, for late segments. */
-const MAX_REMEMBERED = 16_384
 const MAX_TUNNELS = 4_096
 
 export interface TrackerOptions {
@@ -60,13 +59,12 @@ export class Tracker implements JoinContext {
   readonly connections: Connections
   readonly tunnels: TunnelInfo[] = []
   readonly losses: TrackerLosses = { full: 0, packets: 0, absorbed: 0, generations: 0 }
-  /** Tuples kept though the kernel's map had no room for them. */
-  spilled = 0
   /** Entries that the last drain read, by family. */
   readonly kernelEntries = { 4: 0, 6: 0 }
   /** Connections told as opened and not yet as closed. */
   openConnections = 0
   readonly #options: TrackerOptions
+  readonly #forgetting: Forgetting
   readonly #clock: Clock
   readonly #emitter: Emitter
   readonly #tunnelIndex = new Map<string, number>()
@@ -74,10 +72,6 @@ export class Tracker implements JoinContext {
   /** Connections (slot, id) whose OPENED, change or end is due soon. */
   #pending: number[] = []
   #pendingNext: number[] = []
-  /** Views that no connection reads any more, to be deleted from the kernel. */
-  readonly #evicted: number[] = []
-  /** Connections (slot, id) that the kernel has forgotten. */
-  readonly #remembered: number[] = []
 
   constructor(options: TrackerOptions) {
     this.#options = options
@@ -89,6 +83,7 @@ export class Tracker implements JoinContext {
       options.maxViews6 * 2 + Math.ceil(MAX_REMEMBERED / 2),
     )
     this.connections = new Connections(options.maxViews4 + options.maxViews6 + MAX_REMEMBERED)
+    this.#forgetting = new Forgetting(this)
   }
 
   onFull(): void {
@@ -101,7 +96,7 @@ export class Tracker implements JoinContext {
   }
 
   onEvicted(view: number): void {
-    this.#evicted.push(view)
+    this.#forgetting.evict(view)
   }
 
   /** How full the fuller one of the kernel's maps (as of the last drain) and the table is, 0 to 1. */
@@ -109,6 +104,20 @@ export class Tracker implements JoinContext {
     const { maxViews4, maxViews6 } = this.#options
     const kernel = Math.max(this.kernelEntries[4] / maxViews4, this.kernelEntries[6] / maxViews6)
     return Math.min(1, Math.max(kernel, this.connections.size / this.connections.capacity))
+  }
+
+  /** Tuples kept though the kernel's map had no room for them. */
+  get spilled(): number {
+    return this.#forgetting.spilled
+  }
+
+  /** A tuple that the kernel's map had no room for. -1 when there is none here either. */
+  spill(family: number, words: Uint32Array, at: number): number {
+    const view = this.viewOf(family, words, at)
+    if (view < 0) return -1
+    this.views.flags[view]! |= ViewFlag.SPILLED
+    this.#forgetting.spilled++
+    return view
   }
 
   /** The view of a key, made when it is new. -1 when there is no room. */
@@ -204,7 +213,7 @@ export class Tracker implements JoinContext {
     const awaited = (views.flags[view]! & ViewFlag.STALE) !== 0
     views.flags[view]! &= ~ViewFlag.STALE
     if (old >= 0 && !awaited) {
-      if (!this.connections.is(old, ConnectionState.CLOSED_SENT)) this.#close(old, this.#endOf(old))
+      if (!this.connections.is(old, ConnectionState.CLOSED_SENT)) this.#close(old, endOf(this, old))
       else this.#late(old)
       detachView(this, view)
     }
@@ -259,7 +268,7 @@ export class Tracker implements JoinContext {
       views.generation[view] = generation
       const old = views.connection[view]!
       if (old >= 0 && (views.flags[view]! & ViewFlag.STALE) === 0) {
-        if (!connections.is(old, ConnectionState.CLOSED_SENT)) this.#close(old, this.#endOf(old))
+        if (!connections.is(old, ConnectionState.CLOSED_SENT)) this.#close(old, endOf(this, old))
         detachView(this, view)
       }
       views.flags[view]! &= ~ViewFlag.STALE
@@ -319,8 +328,8 @@ export class Tracker implements JoinContext {
   /** An ICMP error spoke of a connection. */
   refuse(view: number, dir: number, type: number, code: number): void {
     const c = this.live(view)
-    // anybody can send one: what was answered is not refused, and an answer's refusal says nothing of the question
-    if (c < 0 || dir !== this.views.forward[view] || this.#wasAnswered(c)) return
+    // the refusal of an answer says nothing of the question
+    if (c < 0 || dir !== this.views.forward[view] || !canBeRefused(this, c)) return
     this.connections.set(c, ConnectionState.REFUSED | ConnectionState.CHANGED)
     this.connections.icmpType[c] = type
     this.connections.icmpCode[c] = code
@@ -365,29 +374,18 @@ export class Tracker implements JoinContext {
       }
       this.#settle(c)
       if (connections.is(c, ConnectionState.ENDING) && !connections.is(c, ConnectionState.CLOSED_SENT)) {
-        if (this.#endSeenEverywhere(c) || now - connections.lastBoot[c]! > END_WAIT_US)
-          this.#close(c, this.#endOf(c))
+        if (endSeenEverywhere(this, c, ViewFlag.IN_KERNEL) || now - connections.lastBoot[c]! > END_WAIT_US)
+          this.#close(c, endOf(this, c))
         else this.soon(c)
       }
     }
     queue.length = 0
   }
 
-  #endSeenEverywhere(c: number): boolean {
-    const { views, connections } = this
-    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
-      const view = connections.views[i]!
-      if (view < 0) break
-      if ((views.flags[view]! & ViewFlag.IN_KERNEL) !== 0 && (views.marks[view]! & mark.MARK_TOLD_END) === 0)
-        return false
-    }
-    return true
-  }
-
   /** OPENED when it is still to be told, and UPDATED when something but the counters has changed. */
   #settle(c: number): void {
     const { connections } = this
-    this.#judge(c)
+    judge(this, c)
     if (!connections.is(c, ConnectionState.OPENED_SENT)) {
       connections.set(c, ConnectionState.OPENED_SENT)
       this.openConnections++
@@ -400,23 +398,16 @@ export class Tracker implements JoinContext {
   }
 
   /** After the maps were drained: tells what is due and calls `forget` for each view to be deleted from the kernel. */
-  settleDrain(forget: (family: 4 | 6, keys: Uint32Array, at: number) => void): void {
+  settleDrain(forget: Forget): void {
     const { connections } = this
     const now = this.#clock.now
     const filled = this.filled()
-    this.#forgetEvicted(forget)
+    this.#forgetting.forgetEvicted(forget)
     for (let c = 0; c < connections.highWater; c++) {
       const state = connections.state[c]!
       if ((state & ConnectionState.IN_USE) === 0) continue
       if ((state & ConnectionState.CLOSED_SENT) !== 0) {
-        if ((state & ConnectionState.DIRTY) !== 0) {
-          if (connections.endReason[c] === EndReason.IDLE && this.#grown(c)) {
-            this.#renew(c)
-            continue
-          }
-          this.#late(c)
-        }
-        if (now - connections.lastBoot[c]! >= LINGER) this.#forget(c, forget)
+        this.#afterClose(c, now, filled > 0.5, forget)
         continue
       }
       if ((state & ConnectionState.HELD) !== 0) {
@@ -424,14 +415,14 @@ export class Tracker implements JoinContext {
         if (waits || now - connections.startBoot[c]! < SETTLE_US) continue
         connections.clear(c, ConnectionState.HELD)
       }
-      if ((state & ConnectionState.DIRTY) !== 0) this.#follow(c)
-      this.#judge(c)
+      if ((state & ConnectionState.DIRTY) !== 0) handOver(this, c)
+      judge(this, c)
       if (!connections.is(c, ConnectionState.OPENED_SENT)) {
         if (now - connections.startBoot[c]! < SETTLE_US) continue
         this.#settle(c)
       }
       if (connections.is(c, ConnectionState.ENDING)) {
-        if (now - connections.lastBoot[c]! > END_WAIT_US) this.#close(c, this.#endOf(c))
+        if (now - connections.lastBoot[c]! > END_WAIT_US) this.#close(c, endOf(this, c))
         continue
       }
       if (connections.is(c, ConnectionState.CHANGED)) {
@@ -439,7 +430,7 @@ export class Tracker implements JoinContext {
       } else if (connections.is(c, ConnectionState.DIRTY)) {
         // an interval's records are spread over it, by when each connection was told last
         if (now - connections.toldBoot[c]! >= this.#options.updateIntervalUs - 100_000) {
-          if (this.#grown(c)) this.#emitter.emit(this, c, FlowEvent.UPDATED)
+          if (grown(this, c)) this.#emitter.emit(this, c, FlowEvent.UPDATED)
           else connections.clear(c, ConnectionState.DIRTY)
         }
       }
@@ -447,60 +438,28 @@ export class Tracker implements JoinContext {
     }
   }
 
-  #grown(c: number): boolean {
-    const { connections } = this
-    return (
-      directionTotals(this, c, 0).packets > connections.toldPackets[c * 2]! ||
-      directionTotals(this, c, 1).packets > connections.toldPackets[c * 2 + 1]!
-    )
-  }
-
   /** A closed connection got late segments: the same id, once more. */
   #late(c: number): void {
-    if (this.#grown(c)) this.#emitter.emit(this, c, FlowEvent.UPDATED)
+    if (grown(this, c)) this.#emitter.emit(this, c, FlowEvent.UPDATED)
     this.connections.clear(c, ConnectionState.DIRTY)
   }
 
-  /**
-   * What was taken for over because of its silence goes on: another flow, with the same tuples, that begins with what has
-   * come since the last record.
-   */
-  #renew(c: number): void {
-    const { connections, views } = this
-    const grown = [0, 1].map((d) => {
-      const { packets, bytes } = directionTotals(this, c, d)
-      return {
-        view: connections.chosen[c * 2 + d]!,
-        packets: packets - connections.toldPackets[c * 2 + d]!,
-        bytes: bytes - connections.toldBytes[c * 2 + d]!,
+  /** A connection that has been told as closed: late segments, or life after it was taken for over. */
+  #afterClose(c: number, now: number, full: boolean, forget: Forget): void {
+    const { connections } = this
+    const quiet = now - connections.lastBoot[c]! >= LINGER
+    if (connections.is(c, ConnectionState.DIRTY)) {
+      if (connections.endReason[c] === EndReason.IDLE && grown(this, c)) {
+        renew(this, c)
+        connections.startBoot[c] = connections.lastBoot[c]!
+        connections.startUs[c] = this.#clock.toWall(connections.lastBoot[c]!)
+        this.soon(c)
+        return
       }
-    })
-    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
-      const view = connections.views[i]!
-      if (view < 0) break
-      views.rebase(view)
+      if (!quiet && now - connections.toldBoot[c]! < this.#options.updateIntervalUs - 100_000) return
+      this.#late(c)
     }
-    for (const [d, { view, packets, bytes }] of grown.entries()) {
-      if (view < 0) continue
-      const cell = view * 2 + (views.forward[view]! ^ d)
-      views.basePackets[cell]! -= packets
-      views.baseBytes[cell]! -= bytes
-    }
-    connections.renew(c)
-    connections.startBoot[c] = connections.lastBoot[c]!
-    connections.startUs[c] = this.#clock.toWall(connections.lastBoot[c]!)
-    this.soon(c)
-  }
-
-  #forgetEvicted(forget: (family: 4 | 6, keys: Uint32Array, at: number) => void): void {
-    const { views } = this
-    for (const view of this.#evicted.splice(0)) {
-      if (views.connection[view]! >= 0) continue
-      if ((views.flags[view]! & ViewFlag.IN_KERNEL) !== 0)
-        forget(views.family(view), views.keys(view), views.keyOffset(view))
-      if ((views.flags[view]! & ViewFlag.SPILLED) !== 0) this.spilled--
-      views.remove(view)
-    }
+    if (quiet) this.#forgetting.forget(c, forget, full)
   }
 
   #expire(c: number, now: number, filled: number): void {
@@ -508,7 +467,7 @@ export class Tracker implements JoinContext {
     const forward = connections.toldPackets[c * 2]!
     const reverse = connections.toldPackets[c * 2 + 1]!
     const root = connections.root[c]!
-    const flags = this.flags(c, 0) | this.flags(c, 1)
+    const flags = flagsOf(this, c, 0) | flagsOf(this, c, 1)
     const established = connections.verdict[c] === Verdict.FORWARDED
     const timeout = idleTimeout(
       views.protocol(root),
@@ -538,53 +497,6 @@ export class Tracker implements JoinContext {
     this.#close(c, EndReason.IDLE)
   }
 
-  /** TCP flags of a direction (0 forward), over all views. */
-  flags(c: number, direction: number): number {
-    const { views, connections } = this
-    let flags = 0
-    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
-      const view = connections.views[i]!
-      if (view < 0) break
-      const dir = views.forward[view]! ^ direction
-      flags |= (views.marks[view]! >>> (dir === 0 ? 0 : mark.MARK_FLAGS_SHIFT)) & 0xff
-    }
-    return flags
-  }
-
-  /** What has become of it, as far as it is known. A change is told at once. */
-  #judge(c: number): void {
-    const { connections } = this
-    const before = connections.verdict[c]!
-    const forward = this.flags(c, 0)
-    const reverse = this.flags(c, 1)
-    let verdict = before
-    if (
-      before !== Verdict.FORWARDED &&
-      (connections.is(c, ConnectionState.REFUSED) || refused(forward, reverse))
-    )
-      verdict = Verdict.REFUSED
-    else if (before !== Verdict.FORWARDED && this.#answered(c, forward, reverse)) verdict = Verdict.FORWARDED
-    if (verdict === before) return
-    connections.verdict[c] = verdict
-    if (connections.is(c, ConnectionState.OPENED_SENT)) connections.set(c, ConnectionState.CHANGED)
-  }
-
-  #answered(c: number, forward: number, reverse: number): boolean {
-    if (this.views.protocol(this.connections.root[c]!) === PROTOCOL_TCP)
-      return (reverse & SYN) !== 0 || ((reverse & ~RST) !== 0 && (forward & SYN) === 0)
-    return directionTotals(this, c, 1).packets > 0 && directionTotals(this, c, 0).packets > 0
-  }
-
-  #wasAnswered(c: number): boolean {
-    return this.connections.verdict[c] === Verdict.FORWARDED || directionTotals(this, c, 1).packets > 0
-  }
-
-  #endOf(c: number): number {
-    const flags = this.flags(c, 0) | this.flags(c, 1)
-    if ((flags & RST) !== 0) return EndReason.RST
-    return (flags & FIN) !== 0 ? EndReason.FIN : EndReason.IDLE
-  }
-
   #close(c: number, reason: number): void {
     const { connections } = this
     if (connections.is(c, ConnectionState.CLOSED_SENT)) return
@@ -594,85 +506,6 @@ export class Tracker implements JoinContext {
     connections.set(c, ConnectionState.CLOSED_SENT)
     this.openConnections--
     this.#emitter.emit(this, c, FlowEvent.CLOSED)
-  }
-
-  /**
-   * A direction goes over to another view when its own falls silent while the other goes on: a hook is gone, or was
-   * never on this road. Views are read one after the other, so a packet between two reads looks the same: only what
-   * still holds at the next drain counts.
-   */
-  #follow(c: number): void {
-    const { connections, views } = this
-    const suspected = connections.is(c, ConnectionState.SUSPECT)
-    connections.clear(c, ConnectionState.SUSPECT)
-    for (let d = 0; d < 2; d++) {
-      const chosen = connections.chosen[c * 2 + d]!
-      if (chosen < 0) continue
-      const last = views.last[chosen * 2 + (views.forward[chosen]! ^ d)]!
-      for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
-        const view = connections.views[i]!
-        if (view < 0) break
-        const dir = views.forward[view]! ^ d
-        if (view === chosen || views.last[view * 2 + dir]! < last + SILENT_US) continue
-        if (suspected) {
-          const totals = directionTotals(this, c, d)
-          connections.carryPackets[c * 2 + d] = totals.packets - views.counted(view, dir)
-          connections.carryBytes[c * 2 + d] = totals.bytes - views.countedBytes(view, dir)
-          connections.chosen[c * 2 + d] = view
-        } else connections.set(c, ConnectionState.SUSPECT)
-        break
-      }
-    }
-  }
-
-  /** Deletes a closed connection's entries from the kernel and remembers it for a while. */
-  #forget(c: number, forget: (family: 4 | 6, keys: Uint32Array, at: number) => void): void {
-    const { connections, views } = this
-    let inKernel = false
-    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
-      const view = connections.views[i]!
-      if (view < 0) break
-      if ((views.flags[view]! & ViewFlag.IN_KERNEL) === 0) continue
-      inKernel = true
-      forget(views.family(view), views.keys(view), views.keyOffset(view))
-      views.flags[view]! &= ~ViewFlag.IN_KERNEL
-    }
-    if (!inKernel && connections.toldBoot[c]! < 0) return
-    connections.toldBoot[c] = -1
-    this.#remembered.push(c, connections.id[c]!)
-    this.#trimRemembered()
-  }
-
-  #trimRemembered(): void {
-    const limit = this.filled() > 0.5 ? MAX_REMEMBERED / 8 : MAX_REMEMBERED
-    let from = 0
-    while (this.#remembered.length - from > limit * 2) {
-      const c = this.#remembered[from]!
-      if (this.connections.id[c] === this.#remembered[from + 1]) this.#release(c)
-      from += 2
-    }
-    if (from > 0) this.#remembered.splice(0, from)
-  }
-
-  #release(c: number): void {
-    const { connections, views } = this
-    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
-      const view = connections.views[i]!
-      if (view < 0) break
-      if ((views.flags[view]! & ViewFlag.IN_KERNEL) !== 0) {
-        // came back to life meanwhile: it stays
-        connections.toldBoot[c] = 0
-        return
-      }
-    }
-    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
-      const view = connections.views[i]!
-      if (view < 0) break
-      if ((views.flags[view]! & ViewFlag.SPILLED) !== 0) this.spilled--
-      views.connection[view] = -1
-      views.remove(view)
-    }
-    connections.free(c)
   }
 
   /** Ends everything that is open, with CLOSED (AGENT_STOPPED). */

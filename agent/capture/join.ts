@@ -40,6 +40,18 @@ export function orient(context: JoinContext, view: number, forward: number): boo
   return true
 }
 
+/** What a view has counted for a connection stays with it; `chosen` is what those directions are read from then on. */
+export function carryCounted(context: JoinContext, view: number, c: number, chosen: number): void {
+  const { views, connections } = context
+  for (let d = 0; d < 2; d++) {
+    if (connections.chosen[c * 2 + d] !== view) continue
+    const dir = views.forward[view]! ^ d
+    connections.carryPackets[c * 2 + d]! += views.counted(view, dir)
+    connections.carryBytes[c * 2 + d]! += views.countedBytes(view, dir)
+    connections.chosen[c * 2 + d] = chosen
+  }
+}
+
 /**
  * Takes a view away from a connection that is over, so that the tuple can belong to the next one. The connection ends
  * with its last view.
@@ -49,13 +61,7 @@ export function detachView(context: JoinContext, view: number): void {
   const c = views.connection[view]!
   if (c < 0) return
   views.connection[view] = -1
-  for (let d = 0; d < 2; d++) {
-    if (connections.chosen[c * 2 + d] !== view) continue
-    const dir = d === 0 ? views.forward[view]! : views.forward[view]! ^ 1
-    connections.carryPackets[c * 2 + d]! += views.counted(view, dir)
-    connections.carryBytes[c * 2 + d]! += views.countedBytes(view, dir)
-    connections.chosen[c * 2 + d] = FROZEN
-  }
+  carryCounted(context, view, c, FROZEN)
   connections.removeView(c, view)
   const rest = connections.views[c * MAX_VIEWS]!
   if (rest < 0) {

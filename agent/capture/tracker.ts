@@ -8,7 +8,7 @@ import type { Emitter } from './emit.js'
 import { EndReason, FlowEvent, type TunnelInfo, Verdict } from './flow-batch.js'
 import { type Forget, Forgetting, MAX_REMEMBERED } from './forgetting.js'
 import { inferForward } from './initiator.js'
-import { detachView, type JoinContext, link, orient } from './join.js'
+import { carryCounted, detachView, type JoinContext, link, orient } from './join.js'
 import { grown, handOver, renew } from './reading.js'
 import { FIN, SYN } from './tcp.js'
 import { idleTimeout, LINGER } from './timeouts.js'
@@ -234,6 +234,9 @@ export class Tracker implements JoinContext {
 
   #rebase(view: number, bootUs: number): void {
     const { views } = this
+    const c = views.connection[view]!
+    // given to its connection ahead of the kernel's word, and late packets of the one before came meanwhile
+    if (c >= 0) carryCounted(this, view, c, view)
     views.rebase(view)
     for (let cell = view * 2; cell < view * 2 + 2; cell++) {
       views.first[cell] = 0

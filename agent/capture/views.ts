@@ -182,10 +182,14 @@ export class Views {
     const grown1 = (words[at + W.packets + 1]! - (this.packets[cell + 1]! >>> 0)) >>> 0
     if (grown0 === 0 && grown1 === 0 && marks === this.marks[slot]) return false
     if (grown0 > 0x7fffffff || grown1 > 0x7fffffff) return false
+    const bytes0 = u64(words, at + W.bytes)
+    const bytes1 = u64(words, at + W.bytes + 2)
+    // no wire carries nine petabytes: not an entry of ours, and beyond what is exact here
+    if (bytes0 > Number.MAX_SAFE_INTEGER || bytes1 > Number.MAX_SAFE_INTEGER) return false
     this.packets[cell]! += grown0
     this.packets[cell + 1]! += grown1
-    this.bytes[cell] = Math.max(this.bytes[cell]!, u64(words, at + W.bytes))
-    this.bytes[cell + 1] = Math.max(this.bytes[cell + 1]!, u64(words, at + W.bytes + 2))
+    this.bytes[cell] = Math.max(this.bytes[cell]!, bytes0)
+    this.bytes[cell + 1] = Math.max(this.bytes[cell + 1]!, bytes1)
     this.last[cell] = Math.max(this.last[cell]!, u64(words, at + W.last) / 1000)
     this.last[cell + 1] = Math.max(this.last[cell + 1]!, u64(words, at + W.last + 2) / 1000)
     this.first[cell] = u64(words, at + W.first) / 1000

@@ -22,7 +22,7 @@ import { version } from './version.js'
 
 /** The ring and the netlink socket are looked at this often while something happens, and when nothing does. */
 const BUSY_MS = 10
-const QUIET_MS = 40
+const QUIET_MS = 80
 const DRAIN_MS = 1000
 /** After a round that failed; so many in a row end the agent. */
 const RETRY_MS = 200

@@ -37,6 +37,8 @@ export interface CaptureOptions {
 
 /** Ring records read in one go, so that a flood does not keep the event loop from everything else. */
 const RING_BUDGET = 20_000
+/** Rounds of that at the end: more than the ring holds. */
+const STOP_ROUNDS = 32
 /** Keys deleted with one call. */
 const FORGET_BATCH = 4096
 
@@ -121,6 +123,8 @@ export class Capture {
 
   /** Reads all once more and ends every connection that is open. Nothing may be called after. */
   stop(): void {
+    // all that waits in the ring, not just one round's worth; bounded, since traffic goes on
+    for (let round = 0; round < STOP_ROUNDS && this.poll(); round++);
     this.drain()
     this.#tracker.stop()
     this.#emitter.flush()

@@ -80,8 +80,7 @@ describe('with a map of 1,024 connections', () => {
       agent.task.signal('SIGCONT')
       await udp.stop()
       const after = await node.counters(client.hostVeth)
-      await agent.until('told what was lost', (a) => a.lost.length > 0)
-      const other = await agent.metric('vethflow_interface_other_packets_total')
+      // told to end while all of it still waits
       await agent.close()
       const packets = after.rxPackets - before.rxPackets + after.txPackets - before.txPackets
       const lost = agent.lost.reduce((sum, { count }) => sum + (count ?? 0), 0)
@@ -92,7 +91,7 @@ describe('with a map of 1,024 connections', () => {
       ).toBe(true)
       expect(lost).toBeGreaterThan(50_000)
       expect(told.consistent).toBe(true)
-      expect(told.packets + lost + other).toBe(packets)
+      expect(told.packets + lost).toBe(packets)
     } finally {
       await agent.kill()
     }

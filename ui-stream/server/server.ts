@@ -9,9 +9,7 @@ import { WebSocketServer } from 'ws'
 import { VethflowError } from '../../agent/errors.js'
 import type { NamedBatch } from '../../agent/identity/names.js'
 import { type FlowMessage, type LostMessage, Stage, type StatusMessage, Unit } from '../protocol/messages.js'
-import { CloseCode, ErrorCode, MAX_CLIENT_FRAME_BYTES, PING_INTERVAL_MS } from '../protocol/names.js'
-import { parseQuery } from '../protocol/subscription.js'
-import { ClientSession } from './client-session.js'
+import { MAX_CLIENT_FRAME_BYTES } from '../protocol/names.js'
 import { type EncodedRows, FlowEncoder } from './encode.js'
 import { FlowImporter } from './from-proto.js'
 import { History } from './history.js'
@@ -19,6 +17,7 @@ import type { HookInterface } from './hook-bytes.js'
 import { type Authorize, answer } from './http-pages.js'
 import { checkExposure, type ListenAddress, parseListen } from './listen-address.js'
 import { StreamMetrics } from './metrics.js'
+import { Sessions } from './sessions.js'
 import { checkUpgrade, chooseSubprotocol, refuseUpgrade } from './upgrade.js'
 
 /** The part of a logger that the server uses. */
@@ -56,12 +55,8 @@ export interface StreamServerOptions {
 }
 
 const HISTORY_BYTES = 64 * 1024 * 1024
-const CLIENTS = 128
 const QUEUE_BYTES = 8 * 1024 * 1024
 const QUEUE_RECORDS = 65_536
-/** How long a closing server waits for clients to take what is theirs, and then for their close frames. */
-const FLUSH_MS = 2000
-const CLOSE_MS = 1000
 
 export class StreamServer {
   readonly #options: StreamServerOptions
@@ -69,23 +64,32 @@ export class StreamServer {
   readonly #importer = new FlowImporter()
   readonly #history: History
   readonly #metrics: StreamMetrics
-  readonly #sessions = new Set<ClientSession>()
+  readonly #sessions: Sessions
   readonly #http: Server
   readonly #webSockets: WebSocketServer
-  readonly #heartbeat: NodeJS.Timeout
   #closing: Promise<void> | undefined
-  #onEmpty: (() => void) | undefined
 
   private constructor(options: StreamServerOptions) {
     this.#options = options
     this.#encoder = new FlowEncoder(options)
     this.#history = new History(options.historyBytes ?? HISTORY_BYTES, (chunk) => {
-      for (const session of this.#sessions) session.evicted(chunk)
+      this.#sessions.evicted(chunk)
     })
     this.#metrics = new StreamMetrics({
       clients: () => this.#sessions.size,
       historyBytes: () => this.#history.bytes,
       historyRecords: () => this.#history.records,
+    })
+    this.#sessions = new Sessions(options, this.#metrics, {
+      agentId: options.agentId,
+      nodeName: options.nodeName,
+      history: this.#history,
+      metrics: this.#metrics,
+      limits: {
+        bytes: options.clientQueueBytes ?? QUEUE_BYTES,
+        records: options.clientQueueRecords ?? QUEUE_RECORDS,
+      },
+      status: () => this.#status(),
     })
     this.#webSockets = new WebSocketServer({
       noServer: true,
@@ -106,9 +110,8 @@ export class StreamServer {
     this.#http = createServer({ headersTimeout: 10_000, requestTimeout: 30_000 }, (request, response) => {
       void answer(request, response, pages)
     })
-    this.#http.maxConnections = this.#maxClients + 64
+    this.#http.maxConnections = this.#sessions.most + 64
     this.#http.on('upgrade', (request, socket, head) => void this.#upgrade(request, socket, head))
-    this.#heartbeat = setInterval(() => this.#ping(), options.pingIntervalMs ?? PING_INTERVAL_MS).unref()
   }
 
   /**
@@ -122,7 +125,7 @@ export class StreamServer {
     try {
       await server.#listen(address)
     } catch (error) {
-      clearInterval(server.#heartbeat)
+      server.#sessions.stop()
       throw new VethflowError('LISTEN_FAILED', `Cannot listen on ${options.listen}`, {
         cause: error,
         hint: 'Choose another address or port with --listen',
@@ -172,7 +175,7 @@ export class StreamServer {
       }
       this.#metrics.lost.inc(labels, count ?? 0)
     }
-    for (const session of this.#sessions) session.lost(losses)
+    this.#sessions.lost(losses)
   }
 
   /** Sends clients what waits for them, closes their streams (1001) and the listener. Idempotent. */
@@ -181,23 +184,11 @@ export class StreamServer {
     return this.#closing
   }
 
-  get #maxClients(): number {
-    return this.#options.maxClients ?? CLIENTS
-  }
-
   #publish({ batch, rows }: EncodedRows): void {
     const first = this.#history.nextSequence
     this.#metrics.published.inc(batch.count)
     this.#history.push(batch, rows)
-    for (const session of this.#sessions) {
-      try {
-        session.publish(batch, rows, first)
-      } catch (error) {
-        // One client's trouble is not the others'.
-        this.#options.log.warn({ err: error }, 'stream client dropped')
-        session.terminate()
-      }
-    }
+    this.#sessions.publish(batch, rows, first)
   }
 
   /** States as they go out. What only the server knows is filled in for the agent that it belongs to. */
@@ -239,66 +230,16 @@ export class StreamServer {
     socket.off('error', ignore)
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
       const subprotocol = chooseSubprotocol(request.headers['sec-websocket-protocol'])!
-      const session = new ClientSession(webSocket, subprotocol, {
-        agentId: this.#options.agentId,
-        nodeName: this.#options.nodeName,
-        history: this.#history,
-        metrics: this.#metrics,
-        limits: {
-          bytes: this.#options.clientQueueBytes ?? QUEUE_BYTES,
-          records: this.#options.clientQueueRecords ?? QUEUE_RECORDS,
-        },
-        status: () => this.#status(),
-      })
-      webSocket.on('error', (error) => this.#options.log.debug({ err: error }, 'stream client'))
-      if (this.#sessions.size >= this.#maxClients) {
-        this.#metrics.rejected.inc({ reason: 'clients' })
-        const message = `There are ${this.#maxClients} clients already; try again later`
-        return session.refuse(new VethflowError(ErrorCode.TOO_MANY_CLIENTS, message), CloseCode.TRY_LATER)
-      }
-      this.#sessions.add(session)
-      webSocket.on('close', () => {
-        session.ended()
-        this.#sessions.delete(session)
-        if (this.#sessions.size === 0) this.#onEmpty?.()
-      })
-      const query = new URLSearchParams(rest.join('?'))
-      session.start(
-        () => parseQuery(query, Date.now()),
-        ['true', '', '1'].includes(query.get('wait') ?? 'false'),
-      )
+      this.#sessions.admit(webSocket, subprotocol, new URLSearchParams(rest.join('?')))
     })
-  }
-
-  #ping(): void {
-    for (const session of this.#sessions) {
-      if (session.alive) session.ping()
-      else session.terminate()
-    }
   }
 
   async #close(): Promise<void> {
-    clearInterval(this.#heartbeat)
     const closed = new Promise<void>((resolve) => this.#http.close(() => resolve()))
     this.#http.closeIdleConnections()
-    for (const session of this.#sessions) session.close(CloseCode.GOING_AWAY)
-    await this.#empty(FLUSH_MS)
-    for (const session of this.#sessions) session.terminate()
-    await this.#empty(CLOSE_MS)
+    await this.#sessions.close()
     this.#http.closeAllConnections()
     await closed
-  }
-
-  /** Resolves when the last session has ended or the time is over. */
-  #empty(ms: number): Promise<void> {
-    if (this.#sessions.size === 0) return Promise.resolve()
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms)
-      this.#onEmpty = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-    })
   }
 }
 

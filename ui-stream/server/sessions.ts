@@ -1,0 +1,127 @@
+// All clients of a server: who is let in, who is alive, what goes to everybody, and how they are seen off. Knows sockets,
+// not requests.
+
+import type { WebSocket } from 'ws'
+import { VethflowError } from '../../agent/errors.js'
+import type { LostMessage } from '../protocol/messages.js'
+import { CloseCode, ErrorCode, PING_INTERVAL_MS, type Subprotocol } from '../protocol/names.js'
+import { parseQuery } from '../protocol/subscription.js'
+import type { Chunk } from './chunk.js'
+import { ClientSession, type SessionContext } from './client-session.js'
+import type { EncodedBatch } from './encoded-batch.js'
+import type { FlowRows } from './flow-rows.js'
+import type { StreamMetrics } from './metrics.js'
+import type { StreamLog } from './server.js'
+
+const CLIENTS = 128
+/** How long closing waits for clients to take what is theirs, and then for their close frames. */
+const FLUSH_MS = 2000
+const CLOSE_MS = 1000
+
+export interface SessionsOptions {
+  readonly log: StreamLog
+  /** 128 unless given. */
+  readonly maxClients?: number
+  /** 30 s unless given. */
+  readonly pingIntervalMs?: number
+}
+
+/** The sessions of one server, which closes them. */
+export class Sessions {
+  /** Most clients at a time. */
+  readonly most: number
+  readonly #sessions = new Set<ClientSession>()
+  readonly #context: SessionContext
+  readonly #metrics: StreamMetrics
+  readonly #log: StreamLog
+  readonly #heartbeat: NodeJS.Timeout
+  #onEmpty: (() => void) | undefined
+
+  constructor(options: SessionsOptions, metrics: StreamMetrics, context: SessionContext) {
+    this.most = options.maxClients ?? CLIENTS
+    this.#context = context
+    this.#metrics = metrics
+    this.#log = options.log
+    this.#heartbeat = setInterval(() => this.#ping(), options.pingIntervalMs ?? PING_INTERVAL_MS).unref()
+  }
+
+  /** How many clients are connected. */
+  get size(): number {
+    return this.#sessions.size
+  }
+
+  /** Makes a session of an open socket, or says why not and closes it. */
+  admit(socket: WebSocket, subprotocol: Subprotocol, query: URLSearchParams): void {
+    const session = new ClientSession(socket, subprotocol, this.#context)
+    socket.on('error', (error) => this.#log.debug({ err: error }, 'stream client'))
+    if (this.#sessions.size >= this.most) {
+      this.#metrics.rejected.inc({ reason: 'clients' })
+      const message = `There are ${this.most} clients already; try again later`
+      session.refuse(new VethflowError(ErrorCode.TOO_MANY_CLIENTS, message), CloseCode.TRY_LATER)
+      return
+    }
+    this.#sessions.add(session)
+    socket.on('close', () => {
+      session.ended()
+      this.#sessions.delete(session)
+      if (this.#sessions.size === 0) this.#onEmpty?.()
+    })
+    const wait = ['true', '', '1'].includes(query.get('wait') ?? 'false')
+    session.start(() => parseQuery(query, Date.now()), wait)
+  }
+
+  /** Hands a fresh batch to everybody. One client's trouble is not the others'. */
+  publish(batch: EncodedBatch, rows: FlowRows, firstSequence: number): void {
+    for (const session of this.#sessions) {
+      try {
+        session.publish(batch, rows, firstSequence)
+      } catch (error) {
+        this.#log.warn({ err: error }, 'stream client dropped')
+        session.terminate()
+      }
+    }
+  }
+
+  /** Tells everybody what was lost elsewhere. */
+  lost(losses: readonly LostMessage[]): void {
+    for (const session of this.#sessions) session.lost(losses)
+  }
+
+  /** History is about to drop a chunk. */
+  evicted(chunk: Chunk): void {
+    for (const session of this.#sessions) session.evicted(chunk)
+  }
+
+  /** Ends the timer; sessions stay. */
+  stop(): void {
+    clearInterval(this.#heartbeat)
+  }
+
+  /** Sends clients what waits for them and closes them (1001); those that do not follow in time are cut off. */
+  async close(): Promise<void> {
+    this.stop()
+    for (const session of this.#sessions) session.close(CloseCode.GOING_AWAY)
+    await this.#empty(FLUSH_MS)
+    for (const session of this.#sessions) session.terminate()
+    await this.#empty(CLOSE_MS)
+  }
+
+  #ping(): void {
+    for (const session of this.#sessions) {
+      if (session.alive) session.ping()
+      else session.terminate()
+    }
+  }
+
+  /** Resolves when the last session has ended or the time is over. */
+  #empty(ms: number): Promise<void> {
+    if (this.#sessions.size === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms)
+      this.#onEmpty = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+}

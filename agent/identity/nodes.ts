@@ -9,7 +9,7 @@ import { type Fields, fields, type Labels, labels, list, sharedText, text } from
 import type { RangeSet } from './ranges.js'
 
 /** Annotations in which CNI plugins write addresses of a node that its status does not list. */
-const ADDRESS_ANNOTATIONS = [
+export const ADDRESS_ANNOTATIONS = [
   'projectcalico.org/IPv4IPIPTunnelAddr',
   'projectcalico.org/IPv4VXLANTunnelAddr',
   'projectcalico.org/IPv6VXLANTunnelAddr',

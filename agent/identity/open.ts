@@ -4,13 +4,9 @@ import { usageError } from '../errors.js'
 import { Cluster } from './cluster.js'
 import { ClusterIdentity } from './identity.js'
 import { ApiServerSource } from './kubernetes/api-server.js'
-import {
-  type Connection,
-  type InClusterOptions,
-  inClusterConnection,
-  kubeconfigConnection,
-  runsInCluster,
-} from './kubernetes/connection.js'
+import type { Connection } from './kubernetes/connection.js'
+import { type InClusterOptions, inClusterConnection, runsInCluster } from './kubernetes/in-cluster.js'
+import { kubeconfigConnection } from './kubernetes/kubeconfig.js'
 import type { ReflectorTimes } from './kubernetes/reflector-times.js'
 import { ManifestSource } from './manifests.js'
 import type { IdentityLog } from './source.js'

@@ -1,13 +1,7 @@
-// How to reach an API server and who to be there: from a kubeconfig, or from the service account of this pod.
-//
-// A kubeconfig is client-node's business (exec plugins, OIDC, proxies, client certificates). It costs some 70 MiB of
-// memory, so it is loaded only then: in a pod there is a token file, a CA file and two variables, which need none of it.
+// What a request to an API server needs, wherever it comes from, and what all ways to get it share.
 
-import { access, constants, readFile, stat } from 'node:fs/promises'
-import { Agent as HttpAgent } from 'node:http'
-import { Agent as HttpsAgent, type RequestOptions } from 'node:https'
-import { isIPv6 } from 'node:net'
-import { dirname } from 'node:path'
+import { readFile } from 'node:fs/promises'
+import type { RequestOptions } from 'node:https'
 
 import { describeError, VethflowError } from '../../errors.js'
 
@@ -22,15 +16,19 @@ export interface Connection {
   close(): void
 }
 
-const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
 /** The kubelet renews tokens at 80 % of an hour or later; client-go reads them once a minute, too. */
 const TOKEN_AGE_MS = 60_000
-/** client-node makes a new agent, with new sockets, each time it is asked: ours are kept this long. */
-const AGENT_AGE_MS = 300_000
 
-const agentOptions = { keepAlive: true, keepAliveMsecs: 15_000, maxSockets: 32, scheduling: 'fifo' } as const
+/** Of the http(s) agents that requests go through. */
+export const AGENT_OPTIONS = {
+  keepAlive: true,
+  keepAliveMsecs: 15_000,
+  maxSockets: 32,
+  scheduling: 'fifo',
+} as const
 
-function parseServer(text: string | undefined, file: string): URL {
+/** @throws VethflowError KUBECONFIG_INVALID when `text`, which `file` says, is not an http(s) URL. */
+export function parseServer(text: string | undefined, file: string): URL {
   try {
     const url = new URL(text ?? '')
     if (url.protocol === 'http:' || url.protocol === 'https:') return url
@@ -43,164 +41,35 @@ function parseServer(text: string | undefined, file: string): URL {
   )
 }
 
-/**
- * The current context of a kubeconfig.
- *
- * @throws VethflowError KUBECONFIG_INVALID when it cannot be read, parsed, or names no cluster.
- */
-export async function kubeconfigConnection(file: string): Promise<Connection> {
-  let source: string
-  try {
-    source = await readFile(file, 'utf8')
-  } catch (cause) {
-    throw new VethflowError('KUBECONFIG_INVALID', `cannot read kubeconfig ${file}`, {
-      cause,
-      hint: 'Name a readable file with --kubeconfig, or use --manifests or --no-kubernetes',
-    })
-  }
-  const { KubeConfig } = await import('@kubernetes/client-node')
-  const config = new KubeConfig()
-  try {
-    config.loadFromString(source)
-    config.makePathsAbsolute(dirname(file))
-  } catch (cause) {
-    // Of something that is YAML but nothing of the kind, client-node says only which property was undefined.
-    const what = cause instanceof TypeError ? {} : { cause }
-    throw new VethflowError('KUBECONFIG_INVALID', `${file} is not a kubeconfig`, what)
-  }
-  const cluster = config.getCurrentCluster()
-  if (cluster === null) {
-    const context = config.getCurrentContext()
-    throw new VethflowError(
-      'KUBECONFIG_INVALID',
-      context
-        ? `${file}: context "${context}" names no cluster of this file`
-        : `${file} has no current-context`,
-      { hint: 'Choose one with `kubectl config use-context`' },
-    )
-  }
-  const server = parseServer(cluster.server, file)
-  const user = config.getCurrentUser()
-  for (const named of [cluster.caFile, user?.certFile, user?.keyFile]) {
-    if (named === undefined || named === '') continue
-    await access(named, constants.R_OK).catch((cause: unknown) => {
-      throw new VethflowError('KUBECONFIG_INVALID', `${file} names a file that cannot be read: ${named}`, {
-        cause,
-      })
-    })
-  }
-  if (server.protocol === 'http:') {
-    // client-node refuses plain HTTP (kubectl proxy) unless TLS verification is off; there is no TLS to verify.
-    config.clusters = config.clusters.map((entry) =>
-      entry.name === cluster.name ? { ...entry, skipTLSVerify: true } : entry,
-    )
-  }
-  let agent: RequestOptions['agent']
-  let agentSince = 0
-  return {
-    server,
-    async options() {
-      const options: RequestOptions = {}
-      try {
-        await config.applyToHTTPSOptions(options)
-      } catch (cause) {
-        throw new VethflowError('KUBERNETES_AUTH', `cannot get credentials from ${file}`, { cause })
-      }
-      const made = options.agent
-      if (agent === undefined || performance.now() - agentSince > AGENT_AGE_MS) {
-        agent = made
-        agentSince = performance.now()
-        if (agent instanceof HttpAgent) Object.assign(agent, agentOptions)
-      }
-      return {
-        ...(options.headers === undefined ? {} : { headers: options.headers }),
-        ...auth(options),
-        agent,
-      }
-    },
-    refused() {
-      agent = undefined
-    },
-    close() {
-      if (agent instanceof HttpAgent) agent.destroy()
-    },
-  }
-}
+/** A bearer token in a file that somebody renews. */
+export class TokenFile {
+  readonly #path: string
+  #token = ''
+  #since = Number.NEGATIVE_INFINITY
 
-function auth(options: RequestOptions): { auth?: string } {
-  return typeof options.auth === 'string' ? { auth: options.auth } : {}
-}
-
-export interface InClusterOptions {
-  readonly host?: string | undefined
-  readonly port?: string | undefined
-  /** Directory with `token` and `ca.crt`. */
-  readonly account?: string
-}
-
-/** True when this process runs in a pod that has a service account. */
-export async function runsInCluster(options: InClusterOptions = {}): Promise<boolean> {
-  const host = options.host ?? process.env.KUBERNETES_SERVICE_HOST
-  if (host === undefined || host === '') return false
-  return stat(`${options.account ?? ACCOUNT}/token`).then(
-    () => true,
-    () => false,
-  )
-}
-
-/**
- * This pod's service account.
- *
- * @throws VethflowError KUBECONFIG_INVALID when this is no pod, or it has no service account.
- */
-export async function inClusterConnection(given: InClusterOptions = {}): Promise<Connection> {
-  const host = given.host ?? process.env.KUBERNETES_SERVICE_HOST
-  const port = given.port ?? process.env.KUBERNETES_SERVICE_PORT ?? '443'
-  const account = given.account ?? ACCOUNT
-  if (host === undefined || host === '') {
-    throw new VethflowError(
-      'KUBECONFIG_INVALID',
-      'not inside a cluster: KUBERNETES_SERVICE_HOST is not set',
-      {
-        hint: 'Use --kubeconfig, --manifests or --no-kubernetes',
-      },
-    )
+  constructor(path: string) {
+    this.#path = path
   }
-  const server = parseServer(
-    `https://${isIPv6(host) ? `[${host}]` : host}:${port}`,
-    'KUBERNETES_SERVICE_HOST',
-  )
-  const ca = await readFile(`${account}/ca.crt`).catch((cause: unknown) => {
-    throw new VethflowError('KUBECONFIG_INVALID', `cannot read ${account}/ca.crt`, {
-      cause,
-      hint: 'Let the pod have a service account (automountServiceAccountToken)',
-    })
-  })
-  const agent = new HttpsAgent({ ...agentOptions, ca })
-  let token = ''
-  let tokenSince = Number.NEGATIVE_INFINITY
-  return {
-    server,
-    async options() {
-      if (performance.now() - tokenSince > TOKEN_AGE_MS) {
-        try {
-          token = (await readFile(`${account}/token`, 'utf8')).trim()
-          tokenSince = performance.now()
-        } catch (cause) {
-          if (token === '')
-            throw new VethflowError(
-              'KUBERNETES_AUTH',
-              `cannot read ${account}/token: ${describeError(cause)}`,
-            )
-        }
-      }
-      return { agent, headers: { Authorization: `Bearer ${token}` } }
-    },
-    refused() {
-      tokenSince = Number.NEGATIVE_INFINITY
-    },
-    close() {
-      agent.destroy()
-    },
+
+  /**
+   * The token, read again when it is older than a minute; the last one when that fails.
+   *
+   * @throws VethflowError KUBERNETES_AUTH when it was never read.
+   */
+  async read(): Promise<string> {
+    if (performance.now() - this.#since <= TOKEN_AGE_MS) return this.#token
+    try {
+      this.#token = (await readFile(this.#path, 'utf8')).trim()
+      this.#since = performance.now()
+    } catch (cause) {
+      if (this.#token === '')
+        throw new VethflowError('KUBERNETES_AUTH', `cannot read ${this.#path}: ${describeError(cause)}`)
+    }
+    return this.#token
+  }
+
+  /** The next `read` looks at the file. */
+  forget(): void {
+    this.#since = Number.NEGATIVE_INFINITY
   }
 }

@@ -5,20 +5,22 @@ import type { IncomingMessage } from 'node:http'
 
 import { VethflowError } from '../../errors.js'
 import { type Fields, fields, text } from '../object.js'
+import type { Projection } from './projection.js'
 
-/** etcd holds no object above 1.5 MiB. */
-const MAX_LINE = 8 * 2 ** 20
+/** Most bytes of one object or event; etcd holds none above 1.5 MiB. */
+export const MOST_BYTES = 8 * 2 ** 20
 
 const NEWLINE = 10
 
 /**
- * Calls `event` for each line, synchronously as bytes arrive; resolves when the server ends the stream. Errors that
- * `event` throws end it, too. The stream is destroyed in any case.
+ * Calls `event` for each line with what `projection` takes of it, synchronously as bytes arrive; resolves when the
+ * server ends the stream. Errors that `event` throws end it, too. The stream is destroyed in any case.
  *
  * @throws VethflowError KUBERNETES_ANSWER for a line that is too long, not an event, or cut off.
  */
 export function readEvents(
   response: IncomingMessage,
+  projection: Projection,
   event: (type: string, object: Fields) => void,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -31,7 +33,7 @@ export function readEvents(
       reject(error)
     }
     const line = (bytes: Buffer) => {
-      if (bytes.length > 0) dispatch(bytes.toString('utf8'), event)
+      if (bytes.length > 0) dispatch(projection, bytes, event)
     }
     response.on('data', (chunk: Buffer) => {
       if (failed) return
@@ -51,8 +53,8 @@ export function readEvents(
         if (start === chunk.length) return
         pieces.push(chunk.subarray(start))
         size += chunk.length - start
-        if (size > MAX_LINE)
-          fail(new VethflowError('KUBERNETES_ANSWER', `a watch line of more than ${MAX_LINE} bytes`))
+        if (size > MOST_BYTES)
+          fail(new VethflowError('KUBERNETES_ANSWER', `a watch line of more than ${MOST_BYTES} bytes`))
       } catch (error) {
         fail(error)
       }
@@ -69,10 +71,10 @@ export function readEvents(
   })
 }
 
-function dispatch(line: string, event: (type: string, object: Fields) => void): void {
+function dispatch(projection: Projection, line: Buffer, event: (type: string, object: Fields) => void): void {
   let parsed: Fields
   try {
-    parsed = fields(JSON.parse(line) as unknown)
+    parsed = fields(projection.read(line))
   } catch (cause) {
     throw new VethflowError('KUBERNETES_ANSWER', 'a watch line that is not JSON', { cause })
   }

@@ -16,16 +16,18 @@ import type { IdentityLog, ObjectSink } from '../source.js'
 import { Backoff, pause } from './backoff.js'
 import type { Connection } from './connection.js'
 import { readEvents } from './event-lines.js'
+import { readPage } from './list-page.js'
+import type { Projection } from './projection.js'
 import { FIELD_TIMES, type ReflectorTimes } from './reflector-times.js'
-import { get, readJson, StatusError } from './request.js'
+import { get, StatusError } from './request.js'
 import { type Resource, ruleOf } from './resources.js'
+import { eventProjection, INITIAL_END, objectProjection } from './shapes.js'
 import { Expired, streamError, Unended } from './watch-error.js'
 
 const PAGE = 500
 /** Pages of one list; 500,000 objects. */
 const MAX_PAGES = 1000
 const BARRED_FOR_GOOD_MS = 600_000
-const INITIAL_END = 'k8s.io/initial-events-end'
 
 export interface ReflectorOptions {
   readonly connection: Connection
@@ -46,6 +48,8 @@ export class Reflector {
   readonly #times: ReflectorTimes
   readonly #closing = new AbortController()
   readonly #running: Promise<void>
+  readonly #objects: Projection
+  readonly #events: Projection
   #version: string | undefined
   /** undefined: not tried yet. */
   #watchList: boolean | undefined
@@ -64,6 +68,8 @@ export class Reflector {
     this.resource = resource
     this.#options = options
     this.#times = options.times ?? FIELD_TIMES
+    this.#objects = objectProjection(resource.kind)
+    this.#events = eventProjection(resource.kind)
     this.#running = this.#run()
   }
 
@@ -200,19 +206,13 @@ export class Reflector {
         this.#times.answer,
         false,
       )
-      const listed = fields(await readJson(response))
+      const listed = await readPage(response, this.#objects, (object) => this.#upsert(object))
       const metadata = fields(listed.metadata)
-      if (!Array.isArray(listed.items) && listed.items !== null) {
-        throw new VethflowError('KUBERNETES_ANSWER', 'the API server sent a page without items')
-      }
-      for (const object of listed.items ?? []) this.#upsert(object)
       this.#heard()
       version = text(metadata.resourceVersion) ?? version
       // Tokens are longer than any name.
       next = typeof metadata.continue === 'string' && metadata.continue !== '' ? metadata.continue : undefined
       if (next === undefined) break
-      // Lets records through between two pages.
-      await new Promise((resolve) => setImmediate(resolve))
     }
     if (next !== undefined)
       throw new VethflowError('KUBERNETES_ANSWER', `a list of more than ${MAX_PAGES} pages`)
@@ -247,7 +247,7 @@ export class Reflector {
       () => (listing ? times.initial : bookmarks ? times.silenceWithBookmarks : times.silence),
     )
     try {
-      await readEvents(response, (type, object) => {
+      await readEvents(response, this.#events, (type, object) => {
         this.#heard()
         const metadata = fields(object.metadata)
         const version = text(metadata.resourceVersion)

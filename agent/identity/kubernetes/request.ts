@@ -1,4 +1,4 @@
-// One GET to the API server, with its answer as a stream or as bounded JSON.
+// One GET to the API server, with its answer as a stream.
 //
 // node:https itself rather than client-node's Watch: that one swallows lines that it cannot parse, has no bound on their
 // length, and overwrites its own timeout, so that it never notices a connection that has died without a word.
@@ -10,8 +10,6 @@ import { VethflowError } from '../../errors.js'
 import { fields, text } from '../object.js'
 import type { Connection } from './connection.js'
 
-/** Largest answer that is read whole: a page of 500 pods is 3 MB. */
-const MAX_BODY = 64 * 2 ** 20
 /** Largest answer to a request that failed. */
 const MAX_STATUS = 64 * 2 ** 10
 
@@ -129,15 +127,5 @@ async function readStatus(response: IncomingMessage): Promise<string> {
     return text(fields(JSON.parse(body) as unknown).message) ?? ''
   } catch {
     return ''
-  }
-}
-
-/** The whole answer as JSON. */
-export async function readJson(response: IncomingMessage): Promise<unknown> {
-  const body = await readBody(response, MAX_BODY)
-  try {
-    return JSON.parse(body) as unknown
-  } catch (cause) {
-    throw new VethflowError('KUBERNETES_ANSWER', 'the API server sent a page that is not JSON', { cause })
   }
 }

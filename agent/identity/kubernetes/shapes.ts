@@ -1,0 +1,70 @@
+// What the stores read of each kind of object, and so all that is taken out of an answer (see projection.ts). A store
+// that reads another field needs it here; test/agent/identity/kubernetes/shapes.test.ts finds out when it does not.
+
+import { ADDRESS_ANNOTATIONS } from '../nodes.js'
+import type { Kind } from '../source.js'
+import { Projection, type Shape } from './projection.js'
+
+/** Of bookmarks: the end of the initial events. */
+export const INITIAL_END = 'k8s.io/initial-events-end'
+
+const metadata = {
+  name: true,
+  namespace: true,
+  uid: true,
+  resourceVersion: true,
+  labels: true,
+  annotations: { [INITIAL_END]: true },
+  ownerReferences: [{ kind: true, name: true, controller: true }],
+} satisfies Shape
+
+/** By kind; `metadata` alone where nothing else is read. */
+export const SHAPES: Readonly<Record<Kind, Readonly<Record<string, Shape>>>> = {
+  Pod: {
+    metadata,
+    spec: { nodeName: true, hostNetwork: true },
+    status: { phase: true, hostIP: true, podIP: true, podIPs: [{ ip: true }] },
+  },
+  Service: {
+    metadata,
+    spec: {
+      clusterIP: true,
+      clusterIPs: true,
+      externalIPs: true,
+      ports: [{ name: true, port: true, protocol: true, nodePort: true }],
+    },
+    status: { loadBalancer: { ingress: [{ ip: true }] } },
+  },
+  EndpointSlice: {
+    metadata,
+    ports: [{ name: true, port: true, protocol: true }],
+    endpoints: [{ addresses: true, conditions: { ready: true, serving: true } }],
+  },
+  Node: {
+    metadata: {
+      ...metadata,
+      annotations: {
+        ...metadata.annotations,
+        ...Object.fromEntries(ADDRESS_ANNOTATIONS.map((annotation) => [annotation, true as const])),
+      },
+    },
+    spec: { podCIDR: true, podCIDRs: true },
+    status: { addresses: [{ address: true }] },
+  },
+  Namespace: { metadata },
+  ReplicaSet: { metadata },
+  Job: { metadata },
+}
+
+/** Reads objects of a kind. */
+export function objectProjection(kind: Kind): Projection {
+  return new Projection(SHAPES[kind])
+}
+
+/** Reads events of a watch; the object of an ERROR is a Status. */
+export function eventProjection(kind: Kind): Projection {
+  return new Projection({
+    type: true,
+    object: { ...SHAPES[kind], code: true, message: true, reason: true },
+  })
+}

@@ -1,6 +1,7 @@
 // Wires the line, top to bottom: kernel -> capture -> identity -> stream. What each stage does stands in its own folder;
 // here is only who hands what to whom, the clock that drives them, and the order in which they end.
 
+import './young-generation.js'
 import { randomBytes } from 'node:crypto'
 import { pino } from 'pino'
 import { Stage, Unit } from '../ui-stream/protocol/messages.js'
@@ -12,6 +13,7 @@ import { describeError } from './errors.js'
 import { formatListen } from './flag-values.js'
 import { openIdentity } from './identity/open.js'
 import { OwnConnections } from './identity/own.js'
+import { keepHeapSmall } from './kernel/c-heap.js'
 import { bootUs, wallUs } from './kernel/clock.js'
 import { Datapath } from './kernel/datapath.js'
 import { HookDirectory } from './kernel/hook-directory.js'
@@ -54,6 +56,7 @@ async function wire(
   const agentId = randomBytes(6).toString('hex')
 
   // kernel
+  keepHeapSmall()
   const datapath = Datapath.open({
     maxConnections: config.maxConnections,
     disable: new Set(config.disableFeatures),

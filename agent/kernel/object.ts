@@ -1,13 +1,15 @@
 // One BPF object loaded into the kernel: checks its layout, selects programs, sets sizes and constants, loads through
 // libbpf, hands out file descriptors. It attaches nothing.
 
-import { readFileSync } from 'node:fs'
+import { closeSync, readFileSync } from 'node:fs'
 import { ExitCode, VethflowError } from '../errors.js'
+import { returnFreeMemory } from './c-heap.js'
 import { type Elf, readElf } from './elf.js'
 import { address, Errno, errno, errnoName, kernelError } from './ffi.js'
 import { checkLayout, mismatch } from './layout/check.js'
 import { hook_counters, key4, key6, tunnel_device, tunnel_key, view4, view6 } from './layout.gen.js'
 import { libbpf, type ObjectPointer, withMessages } from './libbpf.js'
+import { F_DUPFD_CLOEXEC, libc } from './libc.js'
 import { lacksCapability, permissionError } from './permission.js'
 import { VerifierError } from './verifier.js'
 
@@ -43,12 +45,14 @@ export interface ObjectOptions {
 /** Room for the verifier's log; the most that kernels before 5.16 accept. Memory is touched only when it is written. */
 const LOG_SIZE = 0xffffff
 
-/** A loaded object. Whoever loads it closes it; file descriptors it gave out are closed with it. */
+/**
+ * A loaded object: its programs and maps as file descriptors. Whoever loads it closes it, and them with it. libbpf's own
+ * picture of it (sections, relocations, the kernel's types) is let go as soon as it is loaded.
+ */
 export class BpfObject {
   readonly path: string
   private readonly programs = new Map<string, number>()
   private readonly maps = new Map<string, number>()
-  private pointer: ObjectPointer | undefined
 
   private constructor(path: string) {
     this.path = path
@@ -83,10 +87,10 @@ export class BpfObject {
 
   /** Lets go of programs and maps. What is attached by a link of its own stays until that is closed. */
   close(): void {
-    if (this.pointer !== undefined) libbpf().bpf_object__close(this.pointer)
-    this.pointer = undefined
-    this.programs.clear()
-    this.maps.clear()
+    for (const fds of [this.programs, this.maps]) {
+      for (const fd of fds.values()) closeSync(fd)
+      fds.clear()
+    }
   }
 
   private open(options: ObjectOptions): void {
@@ -99,18 +103,27 @@ export class BpfObject {
     const { result, messages } = withMessages(() => {
       const opened = openMemory(bytes, log)
       if (opened === null) return -errno()
-      this.pointer = opened
-      const programs = selectPrograms(opened, options.programs)
-      this.prepareMaps(opened, options)
-      const loaded = libbpf().bpf_object__load(opened)
-      if (loaded === 0)
-        for (const [name, program] of programs) this.programs.set(name, libbpf().bpf_program__fd(program))
-      return loaded
+      try {
+        const programs = selectPrograms(opened, options.programs)
+        this.prepareMaps(opened, options)
+        const loaded = libbpf().bpf_object__load(opened)
+        if (loaded === 0) this.takeOver(opened, programs)
+        return loaded
+      } finally {
+        libbpf().bpf_object__close(opened)
+        returnFreeMemory()
+      }
     })
     if (result !== 0) throw loadError(options.path, result, log, messages)
+  }
+
+  /** Makes what is loaded its own: libbpf closes its descriptors with the object. */
+  private takeOver(object: ObjectPointer, programs: ReadonlyMap<string, bigint>): void {
+    for (const [name, program] of programs)
+      this.programs.set(name, duplicate(libbpf().bpf_program__fd(program)))
     for (const name of SHARED_MAPS) {
-      const map = libbpf().bpf_object__find_map_by_name(this.pointer as ObjectPointer, name)
-      if (map !== null) this.maps.set(name, libbpf().bpf_map__fd(map))
+      const map = libbpf().bpf_object__find_map_by_name(object, name)
+      if (map !== null) this.maps.set(name, duplicate(libbpf().bpf_map__fd(map)))
     }
   }
 
@@ -139,6 +152,12 @@ export class BpfObject {
       if (entries !== undefined) libbpf().bpf_map__set_max_entries(map, entries)
     }
   }
+}
+
+function duplicate(fd: number): number {
+  const own = libc().fcntl(fd, F_DUPFD_CLOEXEC, 0)
+  if (own < 0) throw kernelError('BPF_LOAD', 'duplicate a file descriptor', errno())
+  return own
 }
 
 function readObject(path: string): Buffer {

@@ -9,6 +9,7 @@ import { libbpf, type ObjectPointer, withMessages } from '../agent/kernel/libbpf
 import { withNetns } from '../agent/kernel/netns.js'
 import { BpfObject } from '../agent/kernel/object.js'
 import { Ring } from '../agent/kernel/ring.js'
+import { Settings } from '../agent/kernel/settings.js'
 import { closeTcxLink, createTcxLink } from '../agent/kernel/tcx.js'
 
 /** Entries of every map that is compared. */
@@ -140,6 +141,7 @@ export class VethflowProgram implements ProgramUnderTest {
     })
     this.fd = this.#object.programFd(name) ?? -1
     this.#ring = Ring.open(this.#object.mapFd('events'), RING_BYTES)
+    new Settings(this.#object.mapFd('settings')).tunnelPorts([])
     for (const hook of hooks)
       libbpf().bpf_map_update_elem(
         this.#object.mapFd('hooks'),

@@ -12,8 +12,11 @@
 #include "events.h"
 #include "parse.h"
 
-/* Between one packet at its owner and the same packet at the next hook lie microseconds, under load a millisecond. */
-#define OWNER_LATE_NS 2000000ull
+/*
+ * Between one packet at its owner and the same packet at the next hook lie microseconds, under load a millisecond; and
+ * two ticks of the slowest clock (CONFIG_HZ=100), since what is compared may be early by one.
+ */
+#define OWNER_LATE_NS 20000000ull
 /* An owner that is attached but sees nothing for so long, while others do, gives up the direction. */
 #define OWNER_SILENT_NS 1000000000ull
 

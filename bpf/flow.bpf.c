@@ -44,12 +44,36 @@ static __noinline int count_other(struct __sk_buff *skb, __u32 hook, __u32 link_
 	return NEXT;
 }
 
-/* Is this UDP port (network order) that of a tunnel of this node? */
-static __always_inline bool is_tunnel(__u16 port, __u8 family)
+static __always_inline const struct settings *get_settings(void)
 {
-	struct tunnel_key key = { .port = port, .protocol = PROTOCOL_UDP, .family = family };
+	__u32 zero = 0;
 
-	return bpf_map_lookup_elem(&tunnels, &key);
+	return bpf_map_lookup_elem(&settings, &zero);
+}
+
+/* May this UDP port (network order) be that of a tunnel of this node? */
+static __always_inline bool is_tunnel(__u16 port)
+{
+	const struct settings *settings = get_settings();
+
+	if (!settings)
+		return false;
+	for (int i = 0; i < TUNNEL_PORTS; i++)
+		if (settings->tunnel_ports[i] == port)
+			return true;
+	return !settings->tunnel_ports_told;
+}
+
+/* The boot clock as it was at the last tick: half as dear as the clock itself. Kernels before 5.11 do not have it. */
+static __always_inline __u64 tick_clock(void)
+{
+#ifdef VETHFLOW_NO_FETCH
+	return bpf_ktime_get_boot_ns();
+#else
+	const struct settings *settings = get_settings();
+
+	return bpf_ktime_get_coarse_ns() + (settings ? settings->boot_ahead : 0);
+#endif
 }
 
 /*
@@ -158,7 +182,7 @@ static __always_inline bool parse_ordinary(struct __sk_buff *skb, struct packet 
 		p->flags = transport[13];
 		header += (transport[12] >> 4) * 4;
 	} else if (p->protocol == PROTOCOL_UDP) {
-		if (stated < header + 8 || (role == UPLINK && is_tunnel(*(__u16 *)(transport + 2), p->family)))
+		if (stated < header + 8 || (role == UPLINK && is_tunnel(*(__u16 *)(transport + 2))))
 			return false;
 		p->flags = 0;
 		header += 8;
@@ -195,22 +219,32 @@ static __always_inline int run(struct __sk_buff *skb, enum role role, bool egres
 
 	if (parse_ordinary(skb, p, role)) {
 		p->hook = hook_number(skb, egress);
-		p->now = bpf_ktime_get_boot_ns();
 		view = find_view(p);
 		if (view) {
 			__u32 fold = conntrack && nfct ? conntrack_fold(nfct) : 0;
 			__u32 news = (__u32)p->flags << (p->dir ? MARK_FLAGS_SHIFT : 0), marks = view->marks;
 
-			if (view->owner[p->dir & 1] == p->hook && !(news & ~marks) && !(p->flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
+			if (!(news & ~marks) && !(p->flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
 			    (marks & TCP_BOTH_FIN) != TCP_BOTH_FIN && (!fold || fold == view->conntrack)) {
-				add(view, p->dir, p->now, p->bytes, p->segments);
-				return NEXT;
+				__u8 dir = p->dir & 1;
+
+				p->now = tick_clock();
+				if (view->owner[dir] == p->hook) {
+					add(view, dir, p->now, p->bytes, p->segments);
+					return NEXT;
+				}
+				/* counted elsewhere just now, and known to come by here */
+				if (view->other[dir] == p->hook && p->now < view->last[dir] + OWNER_LATE_NS)
+					return NEXT;
 			}
-		} else if (!nfct) {
-			if (!create_ordinary(p))
+			p->now = bpf_ktime_get_boot_ns();
+		} else {
+			p->now = bpf_ktime_get_boot_ns();
+			if (nfct)
+				missed = true;
+			else if (!create_ordinary(p))
 				return NEXT;
-		} else
-			missed = true;
+		}
 		s = get_scratch();
 		if (!s)
 			return NEXT;

@@ -70,7 +70,7 @@ enum mark {
  */
 struct view {
 	__u64 bytes[2]; /* by dir */
-	__u64 last[2]; /* boot clock, ns; 0: none yet */
+	__u64 last[2]; /* boot clock, ns, up to a tick (10 ms) early; 0: none yet */
 	__u32 packets[2];
 	__u32 owner[2]; /* hook; 0: nobody yet */
 	__u32 other[2]; /* the hook that was noted last besides the owner */
@@ -149,6 +149,16 @@ struct tunnel_key {
 	__u16 port; /* UDP destination, network order; 0 for IPIP and GRE */
 	__u8 protocol; /* 17, 4, 41 or 47 */
 	__u8 family; /* 4 or 6 */
+};
+
+#define TUNNEL_PORTS 4
+
+/* What the agent tells all programs while they run. The one entry of the array `settings`. */
+struct settings {
+	__u64 boot_ahead; /* boot clock less monotonic clock, ns: the time that the machine has slept */
+	__u16 tunnel_ports[TUNNEL_PORTS]; /* UDP ports of `tunnels`, network order; 0: none */
+	__u32 tunnel_ports_told; /* not 0: there are no others; 0: ask the map */
+	__u32 reserved;
 };
 
 struct tunnel_device {

@@ -50,6 +50,13 @@ struct {
 	__type(value, struct tunnel_device);
 } tunnels SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct settings);
+} settings SEC(".maps");
+
 /* Ports of first fragments, for the later ones (RFC 791, RFC 8200 section 4.5). Only the kernel side uses it. */
 struct fragment_key {
 	__u32 source[4];

@@ -5,6 +5,7 @@ import { koffi } from './ffi.js'
 
 /** include/uapi/linux/time.h */
 const CLOCK_REALTIME = 0
+const CLOCK_MONOTONIC = 1
 const CLOCK_BOOTTIME = 7
 
 let read: ((clock: number, timespec: BigInt64Array) => number) | undefined
@@ -19,6 +20,13 @@ function microseconds(clock: number): number {
 /** CLOCK_BOOTTIME in microseconds: since boot, suspend included; never steps. */
 export function bootUs(): number {
   return microseconds(CLOCK_BOOTTIME)
+}
+
+/** By how much CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC, microseconds: the time that the machine has slept. */
+export function bootAheadUs(): number {
+  const before = microseconds(CLOCK_MONOTONIC)
+  const boot = microseconds(CLOCK_BOOTTIME)
+  return boot - (before + microseconds(CLOCK_MONOTONIC)) / 2
 }
 
 /** CLOCK_REALTIME in microseconds since the Unix epoch; steps when somebody sets the clock. */

@@ -1,7 +1,8 @@
 // The kernel side as one thing: what main and capture see of agent/kernel. Opens, follows interfaces, reads ring and
 // maps, closes without leaving anything behind. It interprets no record.
 
-import { type HookCounters, HookMap, type Losses, readLosses, type Tunnel, TunnelMap } from './counters.js'
+import { bootAheadUs } from './clock.js'
+import { type HookCounters, HookMap, type Losses, readLosses } from './counters.js'
 import { ConntrackEvents, type TranslationSink } from './ctnetlink.js'
 import { Drain, type EntrySink } from './drain.js'
 import { type Feature, Features } from './features.js'
@@ -11,6 +12,8 @@ import { type InterfaceStatus, type NamedHookCounters, Namespace } from './names
 import { Programs, type ProgramsOptions, prebuiltDir } from './programs.js'
 import { type RecordSink, Ring } from './ring.js'
 import type { Role, RoleOptions } from './roles.js'
+import { Settings } from './settings.js'
+import { type Tunnel, TunnelMap } from './tunnel-map.js'
 import { tunnelsOf } from './tunnels.js'
 
 export interface DatapathOptions {
@@ -43,6 +46,7 @@ export class Datapath {
   private readonly ring: Ring | undefined
   private readonly hooks: HookMap
   private readonly tunnels: TunnelMap
+  private readonly settings: Settings
   private readonly drains: Readonly<Record<4 | 6, Drain>>
   private readonly own: Namespace
   private readonly conntrack: ConntrackEvents | undefined
@@ -62,6 +66,9 @@ export class Datapath {
     const maps = this.programs.maps
     this.hooks = new HookMap(maps.mapFd('hooks'))
     this.tunnels = new TunnelMap(maps.mapFd('tunnels'))
+    this.settings = new Settings(maps.mapFd('settings'))
+    this.settings.bootAhead(bootAheadUs())
+    this.setTunnels([])
     const batch = this.features.enabled('batch')
     const { maxConnections } = this.options
     this.drains = {
@@ -127,6 +134,7 @@ export class Datapath {
    * interfaces come at once they are hooked a few at a time (see `pending`).
    */
   poll(): InterfaceChange[] {
+    this.settings.bootAhead(bootAheadUs())
     const changes = this.own.poll()
     if (changes.some((change) => change.interface.tunnel !== undefined))
       this.setTunnels(tunnelsOf(this.own.list()))
@@ -251,6 +259,7 @@ export class Datapath {
   /** Which tunnels uplinks open. follow() and poll() keep it up to date with this node's devices. */
   setTunnels(tunnels: readonly Tunnel[]): void {
     this.tunnels.set(tunnels)
+    this.settings.tunnelPorts(tunnels.map(({ port }) => port).filter((port) => port !== 0))
   }
 
   /** Goes in front again where somebody took the head; see Namespace.checkHeads. Meant for once a second. */

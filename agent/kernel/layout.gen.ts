@@ -91,6 +91,14 @@ export const tunnel_key = {
   family: 3,
 } as const
 
+export const settings = {
+  size: 24,
+  boot_ahead: 0,
+  tunnel_ports: 8,
+  tunnel_ports_told: 16,
+  reserved: 20,
+} as const
+
 export const tunnel_device = {
   size: 20,
   local: 0,
@@ -152,6 +160,7 @@ export const HOOK_EGRESS = 1
 export const HOOK_FOREIGN = 2147483648
 export const HOOK_NETNS_SHIFT = 21
 export const SEEN_HOOKS = 6
+export const TUNNEL_PORTS = 4
 
 export const layout = {
   structs: {
@@ -250,6 +259,15 @@ export const layout = {
         port: { offset: 0, size: 2 },
         protocol: { offset: 2, size: 1 },
         family: { offset: 3, size: 1 },
+      },
+    },
+    settings: {
+      size: 24,
+      members: {
+        boot_ahead: { offset: 0, size: 8 },
+        tunnel_ports: { offset: 8, size: 8 },
+        tunnel_ports_told: { offset: 16, size: 4 },
+        reserved: { offset: 20, size: 4 },
       },
     },
     tunnel_device: {

@@ -7,14 +7,14 @@ import { returnFreeMemory } from './c-heap.js'
 import { type Elf, readElf } from './elf.js'
 import { address, Errno, errno, errnoName, kernelError } from './ffi.js'
 import { checkLayout, mismatch } from './layout/check.js'
-import { hook_counters, key4, key6, tunnel_device, tunnel_key, view4, view6 } from './layout.gen.js'
+import { hook_counters, key4, key6, settings, tunnel_device, tunnel_key, view4, view6 } from './layout.gen.js'
 import { libbpf, type ObjectPointer, withMessages } from './libbpf.js'
 import { F_DUPFD_CLOEXEC, libc } from './libc.js'
 import { lacksCapability, permissionError } from './permission.js'
 import { VerifierError } from './verifier.js'
 
 /** The maps that user space touches. */
-export type MapName = 'views4' | 'views6' | 'events' | 'hooks' | 'losses' | 'tunnels'
+export type MapName = 'views4' | 'views6' | 'events' | 'hooks' | 'losses' | 'tunnels' | 'settings'
 
 /** Key and value sizes in bytes, where the map has them. */
 const MAP_SIZES: Readonly<Record<MapName, readonly [number, number]>> = {
@@ -24,6 +24,7 @@ const MAP_SIZES: Readonly<Record<MapName, readonly [number, number]>> = {
   hooks: [4, hook_counters.size],
   losses: [4, 8],
   tunnels: [tunnel_key.size, tunnel_device.size],
+  settings: [4, settings.size],
 }
 
 /** All maps of the object; those not named by MapName are the kernel side's own, and shared all the same. */

@@ -1,9 +1,9 @@
 // Which tunnels end on this node, from its tunnel devices: the outer packets that an uplink may open. Everything else that
 // looks like a tunnel could be forged by any pod.
 
-import type { Tunnel } from './counters.js'
 import type { Interface } from './interfaces.js'
 import { tunnel_type } from './layout.gen.js'
+import type { Tunnel } from './tunnel-map.js'
 
 const UDP = 17
 const IPIP = 4

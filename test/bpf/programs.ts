@@ -3,13 +3,14 @@
 
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { HookMap, TunnelMap } from '../../agent/kernel/counters.js'
+import { HookMap } from '../../agent/kernel/counters.js'
 import { Drain } from '../../agent/kernel/drain.js'
 import { address, koffi } from '../../agent/kernel/ffi.js'
 import { mark, view } from '../../agent/kernel/layout.gen.js'
 import { libbpf } from '../../agent/kernel/libbpf.js'
 import { BpfObject } from '../../agent/kernel/object.js'
 import { prebuiltDir } from '../../agent/kernel/programs.js'
+import { TunnelMap } from '../../agent/kernel/tunnel-map.js'
 import type { Account, DecodedTunnel } from './decode.js'
 
 /** The loopback device, on which bpf_prog_test_run puts what it makes. */

@@ -2,9 +2,10 @@
 
 import { closeSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
-import { HookMap, readLosses, type Tunnel, TunnelMap } from '../../../agent/kernel/counters.js'
+import { HookMap, readLosses } from '../../../agent/kernel/counters.js'
 import { hook_counters, loss, tunnel_device, tunnel_key } from '../../../agent/kernel/layout.gen.js'
 import { BPF_MAP_TYPE_HASH, libbpf } from '../../../agent/kernel/libbpf.js'
+import { type Tunnel, TunnelMap } from '../../../agent/kernel/tunnel-map.js'
 
 const BPF_MAP_TYPE_PERCPU_ARRAY = 6
 let fd = -1

@@ -14,7 +14,7 @@ static __always_inline void count_loss(__u32 which, __u64 count)
 		*cell += count;
 }
 
-static __always_inline void fill_event(struct event *event, const struct packet *p, __u8 kind)
+static __always_inline void fill_head(struct event *event, const struct packet *p, __u8 kind)
 {
 	event->time = p->now;
 	event->hook = p->hook;
@@ -26,17 +26,33 @@ static __always_inline void fill_event(struct event *event, const struct packet 
 	event->tcp_flags = p->flags;
 	event->icmp_type = p->icmp_type;
 	event->icmp_code = p->icmp_code;
+}
+
+static __always_inline void fill_event(struct event *event, const struct packet *p, __u8 kind)
+{
+	fill_head(event, p, kind);
 	event->key = p->key;
 }
+
+_Static_assert(offsetof(struct event, key) + sizeof(struct key4) == EVENT_BYTES4, "EVENT_BYTES4");
 
 /* False when the ring is full. */
 static __noinline int tell(const struct packet *p, __u8 kind)
 {
-	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	struct event *event;
 
-	if (!event)
-		return 0;
-	fill_event(event, p, kind);
+	if (p->family == 4) {
+		event = bpf_ringbuf_reserve(&events, EVENT_BYTES4, 0);
+		if (!event)
+			return 0;
+		fill_head(event, p, kind);
+		*(struct key4 *)&event->key = *(const struct key4 *)&p->key;
+	} else {
+		event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+		if (!event)
+			return 0;
+		fill_event(event, p, kind);
+	}
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 	return 1;
 }

@@ -106,7 +106,9 @@ enum event_kind {
 	EVENT_REOPEN = 7, /* a SYN on a closed connection: struct event_view with the view as it was before this packet */
 };
 
-/* What begins every record in the ring. 64 bytes. */
+/*
+ * What begins every record in the ring. 64 bytes; a record that is nothing else ends after EVENT_BYTES4 for family 4.
+ */
 struct event {
 	__u64 time; /* boot clock, ns */
 	__u32 hook;
@@ -120,6 +122,9 @@ struct event {
 	__u8 icmp_code;
 	struct key6 key;
 };
+
+/* struct event as far as a key4 reaches in it. */
+#define EVENT_BYTES4 40
 
 struct event_view {
 	struct event event;

@@ -3,6 +3,7 @@
 
 import {
   event as E,
+  EVENT_BYTES4,
   HOOK_EGRESS,
   event_kind as Kind,
   mark,
@@ -40,7 +41,7 @@ export class RingEvents {
     const head = words[at + E.packets / 4]!
     const kind = (head >>> 16) & 0xff
     const family = head >>> 24
-    if (length < E.size || (family !== 4 && family !== 6)) {
+    if (length < (family === 4 ? EVENT_BYTES4 : E.size) || (family !== 4 && family !== 6)) {
       this.malformed++
       return
     }

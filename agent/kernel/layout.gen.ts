@@ -160,6 +160,7 @@ export const HOOK_EGRESS = 1
 export const HOOK_FOREIGN = 2147483648
 export const HOOK_NETNS_SHIFT = 21
 export const SEEN_HOOKS = 6
+export const EVENT_BYTES4 = 40
 export const TUNNEL_PORTS = 4
 
 export const layout = {

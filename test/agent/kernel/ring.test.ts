@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Datapath } from '../../../agent/kernel/datapath.js'
 import { hookNumber } from '../../../agent/kernel/hook.js'
-import { event, event_kind } from '../../../agent/kernel/layout.gen.js'
+import { EVENT_BYTES4, event, event_kind } from '../../../agent/kernel/layout.gen.js'
 import { collectGarbage, ifindexOf, Node, run } from './support.js'
 
 const RING = 65536
@@ -60,7 +60,7 @@ describe('the ring', () => {
     expect(read(1000, told)).toBe(50)
     expect(told.map(({ port }) => port)).toEqual(Array.from({ length: 50 }, (_, i) => 20000 + i))
     const hook = hookNumber(ifindexOf('v0'), false)
-    expect(told.every((one) => one.hook === hook && one.length === event.size)).toBe(true)
+    expect(told.every((one) => one.hook === hook && one.length === EVENT_BYTES4)).toBe(true)
     // IP octets: header 20, UDP 8, payload.
     expect(told.map(({ bytes }) => bytes)).toEqual(told.map(({ port }) => 28 + (port % 7)))
     expect(told.every((one, i) => i === 0 || one.time >= (told[i - 1]?.time ?? 0n))).toBe(true)
@@ -72,7 +72,7 @@ describe('the ring', () => {
     flows(20000, 30)
     const told: Opened[] = []
     expect(read(12, told)).toBe(12)
-    expect(datapath.ringFill().fill).toBe(18 * (event.size + 8))
+    expect(datapath.ringFill().fill).toBe(18 * (EVENT_BYTES4 + 8))
     expect(read(12, told)).toBe(12)
     expect(read(12, told)).toBe(6)
     expect(told.map(({ port }) => port)).toEqual(Array.from({ length: 30 }, (_, i) => 20000 + i))
@@ -80,12 +80,12 @@ describe('the ring', () => {
 
   it('goes round: many times its size comes through whole', () => {
     const told: Opened[] = []
-    // 900 records of 72 bytes nearly fill it; six rounds wrap at six different places.
+    // 1,300 records of 48 bytes nearly fill it; six rounds wrap at six different places.
     for (let round = 0; round < 6; round++) {
-      flows(20000 + round * 900, 900)
+      flows(20000 + round * 1300, 1300)
       read(10_000, told)
     }
-    expect(told.map(({ port }) => port)).toEqual(Array.from({ length: 5400 }, (_, i) => 20000 + i))
+    expect(told.map(({ port }) => port)).toEqual(Array.from({ length: 7800 }, (_, i) => 20000 + i))
     expect(told.every((one) => one.bytes === 28 + (one.port % 7))).toBe(true)
     expect(datapath.losses()).toEqual({ mapFull: 0, packets: 0, ringFull: 0 })
   })
@@ -95,8 +95,8 @@ describe('the ring', () => {
     const told: Opened[] = []
     read(10_000, told)
     const { ringFull } = datapath.losses()
-    expect(told.length).toBeLessThanOrEqual(Math.floor(RING / (event.size + 8)))
-    expect(told.length).toBeGreaterThan(800)
+    expect(told.length).toBeLessThanOrEqual(Math.floor(RING / (EVENT_BYTES4 + 8)))
+    expect(told.length).toBeGreaterThan(1200)
     expect(ringFull).toBeGreaterThan(0)
     expect(told.map(({ port }) => port)).toEqual(Array.from({ length: told.length }, (_, i) => 20000 + i))
     // Not told, but counted: the maps have them all.

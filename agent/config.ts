@@ -4,24 +4,13 @@ import { hostname } from 'node:os'
 
 import { readConfigFile } from './config-file.js'
 import { usageError } from './errors.js'
-import {
-  byteSize,
-  durationBetween,
-  formatListen,
-  interfaceGlob,
-  isLoopback,
-  type ListenAddress,
-  listenAddress,
-  nodeName,
-  oneOf,
-  plainText,
-  wholeNumber,
-} from './flag-values.js'
+import { durationBetween, interfaceGlob, nodeName, oneOf, plainText, wholeNumber } from './flag-values.js'
 import { type FlagTable, laterFlag, listFlag, parseFlags, switchFlag, valueFlag } from './flags.js'
 import { FEATURES } from './kernel/features.js'
+import { type ServeSettings, serveFlags, serveSettings } from './serve-flags.js'
 
 /** Everything that a person can say to an agent, checked. */
-export interface AgentConfig {
+export interface AgentConfig extends ServeSettings {
   /** Name of this node; the host's name in lower case unless told. */
   readonly nodeName: string
   /** Path of a kubeconfig; undefined: in-cluster. */
@@ -30,48 +19,15 @@ export interface AgentConfig {
   readonly manifests: string | undefined
   /** False: no API server is asked, also inside a cluster. */
   readonly kubernetes: boolean
-  readonly listen: ListenAddress
   /** Patterns; empty: every interface that the agent knows how to use. */
   readonly interfaces: readonly string[]
   readonly excludeInterfaces: readonly string[]
   readonly updateIntervalMs: number
   /** Connections that are held at once, in the kernel and in the agent. */
   readonly maxConnections: number
-  readonly historyBytes: number
-  /** Serve other machines without TLS and token. */
-  readonly insecure: boolean
   /** Kernel features to do without (agent/kernel/features.ts). */
   readonly disableFeatures: readonly string[]
 }
-
-/** Flags that serving the stream takes, in agent and gateway alike. */
-export const listenFlags = {
-  listen: valueFlag({
-    name: 'listen',
-    takes: 'ADDRESS:PORT',
-    help: 'where to serve /v1/flows, /v1/status and /metrics',
-    parse: listenAddress,
-    fallback: { host: '127.0.0.1', port: 4280 },
-    shownDefault: '127.0.0.1:4280',
-  }),
-  history: valueFlag({
-    name: 'history',
-    takes: 'SIZE',
-    help: 'memory for past flows; 0 keeps none',
-    parse: byteSize(0, 16 * 2 ** 30, 'up to 16GiB'),
-    fallback: 64 * 2 ** 20,
-    shownDefault: '64MiB',
-  }),
-  insecure: switchFlag({
-    name: 'insecure',
-    help: 'serve other machines without TLS and without asking who they are',
-  }),
-  tlsCert: laterFlag('tls-cert', 'FILE'),
-  tlsKey: laterFlag('tls-key', 'FILE'),
-  clientCa: laterFlag('client-ca', 'FILE'),
-  tokenFile: laterFlag('token-file', 'FILE'),
-  auth: laterFlag('auth', 'kubernetes'),
-} satisfies FlagTable
 
 /** `--config`, for commands that run as services. */
 export const configFlag = valueFlag({
@@ -103,7 +59,7 @@ export const agentFlags = {
     parse: plainText('a file or directory'),
   }),
   noKubernetes: switchFlag({ name: 'no-kubernetes', help: 'ask no API server' }),
-  ...listenFlags,
+  ...serveFlags,
   interface: listFlag({
     name: 'interface',
     takes: 'GLOB',
@@ -152,9 +108,12 @@ export function parseAgentConfig(
   env: Readonly<Record<string, string | undefined>>,
 ): AgentConfig {
   const values = parseLayers('vethflow agent', agentFlags, argv, env)
-  refuseOpenListen(values.listen, values.insecure)
+  const serve = serveSettings(values)
   if (values.manifests !== undefined && values.kubeconfig !== undefined) {
     throw usageError('--manifests stands in for an API server and cannot go with --kubeconfig')
+  }
+  if (values.noKubernetes && serve.auth === 'kubernetes') {
+    throw usageError('--no-kubernetes cannot go with --auth kubernetes, which asks an API server')
   }
   if (values.noKubernetes && values.kubeconfig !== undefined) {
     throw usageError('--no-kubernetes cannot go with --kubeconfig')
@@ -164,13 +123,11 @@ export function parseAgentConfig(
     kubeconfig: values.kubeconfig,
     manifests: values.manifests,
     kubernetes: !values.noKubernetes,
-    listen: values.listen,
     interfaces: values.interface,
     excludeInterfaces: values.excludeInterface,
     updateIntervalMs: values.updateInterval,
     maxConnections: values.maxConnections,
-    historyBytes: values.history,
-    insecure: values.insecure,
+    ...serve,
     disableFeatures: values.disableFeature,
   }
 }
@@ -187,13 +144,4 @@ export function parseLayers<T extends FlagTable & { config: typeof configFlag }>
   if (path === undefined) return first.values
   const file = { origin: path, values: readConfigFile(path, table) }
   return parseFlags(command, table, argv, { env, file }).values
-}
-
-/** What is reachable from other machines must be asked for in so many words as long as nobody is asked who they are. */
-export function refuseOpenListen(listen: ListenAddress, insecure: boolean): void {
-  if (insecure || isLoopback(listen.host)) return
-  throw usageError(
-    `--listen ${formatListen(listen)} is open to other machines, without TLS or token`,
-    'Add --insecure if that is what you want',
-  )
 }

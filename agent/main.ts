@@ -83,6 +83,7 @@ async function wire(
     version: version(),
     historyBytes: config.historyBytes,
     insecure: config.insecure,
+    security: config.security,
     status: () =>
       agentStatus({
         nodeName: config.nodeName,

@@ -66,6 +66,8 @@ test('flags of every form', () => {
     updateIntervalMs: 90_000,
     maxConnections: 4096,
     historyBytes: 1.5 * 2 ** 30,
+    security: {},
+    auth: undefined,
     insecure: false,
   })
 })
@@ -148,11 +150,16 @@ describe('refusals name the flag and what it takes', () => {
     [['--pin'], '--pin is not available in this version'],
     [['--loopback'], '--loopback is not available in this version'],
     [['--nats', 'nats://x'], '--nats is not available in this version'],
-    [['--tls-cert', 'x'], '--tls-cert is not available in this version'],
-    [['--tls-key', 'x'], '--tls-key is not available in this version'],
-    [['--client-ca', 'x'], '--client-ca is not available in this version'],
-    [['--token-file', 'x'], '--token-file is not available in this version'],
-    [['--auth', 'kubernetes'], '--auth is not available in this version'],
+    [['--tls-cert', 'x'], '--tls-cert and --tls-key go together'],
+    [['--tls-key', 'x'], '--tls-cert and --tls-key go together'],
+    [['--client-ca', 'x'], '--client-ca takes --tls-cert and --tls-key beside it'],
+    [['--auth', 'oidc'], '--auth takes kubernetes, not "oidc"'],
+
+    [['--listen', ':4280', '--token-file', 'x'], 'is open to other machines, without TLS'],
+    [
+      ['--listen', ':4280', '--tls-cert', 'x', '--tls-key', 'x'],
+      'is open to other machines, without a token',
+    ],
     [['--updateinterval', '5s'], 'vethflow agent has no flag "--updateinterval"'],
     [['extra'], 'vethflow agent takes no argument "extra"'],
     [['--config', '/nonexistent/x.yaml'], '--config takes a file that can be read'],

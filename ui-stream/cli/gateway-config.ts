@@ -1,8 +1,9 @@
 // The flags of `vethflow gateway` and what they come to.
 
-import { configFlag, listenFlags, parseLayers, refuseOpenListen } from '../../agent/config.js'
+import { configFlag, parseLayers } from '../../agent/config.js'
 import { usageError } from '../../agent/errors.js'
 import { type FlagTable, laterFlag, listFlag } from '../../agent/flags.js'
+import { serveFlags, serveSettings } from '../../agent/serve-flags.js'
 import { serverUrl } from '../client/server-url.js'
 import type { GatewayConfig } from '../gateway/gateway.js'
 
@@ -21,7 +22,7 @@ export const gatewayFlags = {
       return text
     },
   }),
-  ...listenFlags,
+  ...serveFlags,
   discover: laterFlag('discover', 'SERVICE.NAMESPACE'),
   nats: laterFlag('nats', 'URL'),
 } satisfies FlagTable
@@ -39,11 +40,5 @@ export function parseGatewayConfig(
   if (agents.size > MAX_AGENTS) {
     throw usageError(`--agent takes at most ${MAX_AGENTS} URLs, not ${agents.size}`)
   }
-  refuseOpenListen(values.listen, values.insecure)
-  return {
-    agents: [...agents.values()],
-    listen: values.listen,
-    historyBytes: values.history,
-    insecure: values.insecure,
-  }
+  return { agents: [...agents.values()], ...serveSettings(values) }
 }

@@ -1,7 +1,9 @@
-// WebSocket in a browser (or any host that has the web's own WebSocket). Cannot set headers and cannot hold the peer
-// back: the token goes into the query, and what does not fit the feed's queue is lost and told.
+// WebSocket in a browser (or any host that has the web's own WebSocket and fetch). Cannot set headers and cannot hold the
+// peer back: a token is exchanged for a ticket first, and what does not fit the feed's queue is lost and told.
 
-import type { Connection, Dial } from './transport.js'
+import { Path } from '../protocol/names.js'
+import { httpUrl } from './server-url.js'
+import type { Connection, ConnectionEnd, Dial, DialRequest } from './transport.js'
 
 /** As much of the web's WebSocket as is needed here. */
 interface WebSocketLike {
@@ -12,45 +14,90 @@ interface WebSocketLike {
   close(code?: number): void
 }
 
+const TICKET_TIMEOUT_MS = 10_000
+
 /** Opens a connection with the host's own WebSocket. */
 export const dialBrowser: Dial = (request, events): Connection => {
-  const url = new URL(request.url)
-  if (request.token !== undefined) url.searchParams.set('access_token', request.token)
-  const host = globalThis as unknown as {
-    WebSocket: new (address: string, subprotocol: string) => WebSocketLike
-  }
+  const stop = new AbortController()
   let told = false
-  const finish = (code: number, reason: string): void => {
+  let socket: WebSocketLike | undefined
+  const finish = (end: ConnectionEnd): void => {
     if (told) return
     told = true
-    events.closed({ code, reason })
+    events.closed(end)
   }
-  let socket: WebSocketLike
-  try {
-    socket = new host.WebSocket(url.href, request.subprotocol)
-  } catch (cause) {
-    queueMicrotask(() => finish(1006, cause instanceof Error ? cause.message : String(cause)))
-    return { canPause: false, pause: nothing, resume: nothing, close: nothing }
-  }
-  socket.binaryType = 'arraybuffer'
-  socket.onopen = () => events.opened()
-  socket.onmessage = ({ data }) => {
+  const open = (url: URL): void => {
     if (told) return
-    if (data instanceof ArrayBuffer) events.frame(new Uint8Array(data))
-    else {
-      finish(1003, 'the server sent text where binary frames were agreed')
-      socket.close()
+    const host = globalThis as unknown as {
+      WebSocket: new (address: string, subprotocol: string) => WebSocketLike
     }
+    socket = new host.WebSocket(url.href, request.subprotocol)
+    socket.binaryType = 'arraybuffer'
+    socket.onopen = () => events.opened()
+    socket.onmessage = ({ data }) => {
+      if (told) return
+      if (data instanceof ArrayBuffer) events.frame(new Uint8Array(data))
+      else {
+        finish({ code: 1003, reason: 'the server sent text where binary frames were agreed' })
+        socket?.close()
+      }
+    }
+    socket.onclose = ({ code, reason }) => finish({ code, reason })
   }
-  socket.onclose = ({ code, reason }) => finish(code, reason)
+  const failed = (cause: unknown): void => {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    finish(cause instanceof Refused ? cause.end : { code: 1006, reason })
+  }
+  // Never throws: what fails comes as `closed`, after the caller has the connection in hand.
+  if (request.token === undefined) queueMicrotask(() => attempt(() => open(new URL(request.url)), failed))
+  else withTicket(request, request.token, stop.signal).then(open).catch(failed)
   return {
     canPause: false,
     pause: nothing,
     resume: nothing,
     close() {
       told = true
-      socket.close(1000)
+      stop.abort()
+      socket?.close(1000)
     },
+  }
+}
+
+/** The server said no to the token. */
+class Refused extends Error {
+  readonly end: ConnectionEnd
+
+  constructor(httpStatus: number, reason: string) {
+    super(reason)
+    this.end = { code: 1006, reason, httpStatus }
+  }
+}
+
+/** The stream's URL with a ticket that was fetched for `token`. */
+async function withTicket(request: DialRequest, token: string, signal: AbortSignal): Promise<URL> {
+  const url = new URL(request.url)
+  const base = new URL(url)
+  base.pathname = base.pathname.slice(0, -Path.FLOWS.length)
+  base.search = ''
+  const response = await fetch(httpUrl(base, Path.TICKET), {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}` },
+    credentials: 'omit',
+    redirect: 'error',
+    signal: AbortSignal.any([signal, AbortSignal.timeout(TICKET_TIMEOUT_MS)]),
+  })
+  if (!response.ok) throw new Refused(response.status, (await response.text()).trim().slice(0, 300))
+  const { ticket } = (await response.json()) as { ticket?: unknown }
+  if (typeof ticket !== 'string') throw new Error('the server gave no ticket')
+  url.searchParams.set('ticket', ticket)
+  return url
+}
+
+function attempt(work: () => void, failed: (cause: unknown) => void): void {
+  try {
+    work()
+  } catch (cause) {
+    failed(cause)
   }
 }
 

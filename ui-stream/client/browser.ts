@@ -4,7 +4,7 @@ import { dialBrowser } from './browser-transport.js'
 import { type ConnectOptions, feed } from './feed.js'
 import type { FeedMessage } from './messages.js'
 
-/** As `connect` of index.ts. `ca` has no meaning here, and the token travels in the query. */
+/** As `connect` of index.ts. `ca` and `identity` have no meaning here; a token is exchanged for a ticket. */
 export function connect(options: ConnectOptions): AsyncGenerator<FeedMessage, void, void> {
   return feed(dialBrowser, options)
 }

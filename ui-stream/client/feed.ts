@@ -9,14 +9,14 @@ import {
   type StreamMessageMessage,
   Unit,
 } from '../protocol/messages.js'
-import { CloseCode, Subprotocol } from '../protocol/names.js'
+import { CloseCode, ErrorCode, Subprotocol } from '../protocol/names.js'
 import { follows, formatQuery, type Subscription } from '../protocol/subscription.js'
 import { parseMoment } from '../protocol/time.js'
 import { backoffMs, wait } from './backoff.js'
 import { Line } from './line.js'
 import type { FeedMessage } from './messages.js'
 import { flowsUrl, serverUrl } from './server-url.js'
-import type { ConnectionEnd, Dial } from './transport.js'
+import type { ClientIdentity, ConnectionEnd, Dial } from './transport.js'
 
 /** What to read, and how. */
 export interface ConnectOptions {
@@ -43,7 +43,9 @@ export interface ConnectOptions {
   /** Bearer token; a function is asked before each connection, since tokens expire. */
   readonly token?: string | (() => string | undefined)
   /** PEM of the authority that signed the server's certificate (Node only). */
-  readonly ca?: string
+  readonly ca?: string | (() => string)
+  /** Certificate and key to show (Node only); a function is asked before each connection, since they expire. */
+  readonly identity?: ClientIdentity | (() => ClientIdentity)
   /** Connect again when the connection breaks (default true). A request that only reads history is not repeated. */
   readonly reconnect?: boolean
   /** Throw when the very first connection cannot be made, also with `reconnect` (default false). */
@@ -79,7 +81,8 @@ export async function* feed(dial: Dial, options: ConnectOptions): AsyncGenerator
       url: urlOf(base, subscription, options, cursor, resumes),
       subprotocol: Subprotocol.PROTOBUF,
       token: typeof options.token === 'function' ? options.token() : options.token,
-      ca: options.ca,
+      ca: typeof options.ca === 'function' ? options.ca() : options.ca,
+      identity: typeof options.identity === 'function' ? options.identity() : options.identity,
     })
     let openedAtMs: number | undefined
     let end: ConnectionEnd | undefined
@@ -230,6 +233,14 @@ interface Failure {
 
 function failureOf(end: ConnectionEnd, refusal: ErrorMessage | undefined, server: string): Failure {
   const { httpStatus, code } = end
+  if (refusal?.code === ErrorCode.ACCESS_REVOKED) {
+    // Connecting again shows what is left, if anything is.
+    const reason = refusal.message || 'access was revoked'
+    const error = new VethflowError(ErrorCode.ACCESS_REVOKED, `${server}: ${reason}`, {
+      exitCode: ExitCode.NO_PERMISSION,
+    })
+    return { again: true, reason, error }
+  }
   if (refusal !== undefined && (code === CloseCode.POLICY || code === CloseCode.PROTOCOL_ERROR)) {
     const message = refusal.message || 'the server refused what was asked'
     const error = new VethflowError(refusal.code || 'REFUSED', message, { exitCode: ExitCode.USAGE })

@@ -37,6 +37,7 @@ export const dialNode: Dial = (request, events): Connection => {
     followRedirects: false,
     ...(request.token === undefined ? {} : { headers: { authorization: `Bearer ${request.token}` } }),
     ...(request.ca === undefined ? {} : { ca: request.ca }),
+    ...request.identity,
   })
   socket.binaryType = 'nodebuffer'
   socket.on('open', () => events.opened())

@@ -1,13 +1,21 @@
 // The seam between the feed and the platform: how one WebSocket is opened, read and held back. Types only.
 
+/** Who a client is in TLS: PEM texts. */
+export interface ClientIdentity {
+  readonly cert: string
+  readonly key: string
+}
+
 /** What a platform is asked to open. */
 export interface DialRequest {
   readonly url: URL
   readonly subprotocol: string
-  /** Sent as bearer token where the platform can set headers, as `access_token` in the query where it cannot. */
+  /** Sent as bearer token; where the platform cannot set headers, exchanged for a ticket first. Never in a URL. */
   readonly token: string | undefined
   /** PEM of the authorities to trust beside nothing else; Node only. */
   readonly ca: string | undefined
+  /** PEM of a certificate and its key to show; Node only. */
+  readonly identity?: ClientIdentity | undefined
 }
 
 /** What the platform tells. After `closed` nothing more comes. */

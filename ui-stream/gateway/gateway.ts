@@ -6,6 +6,7 @@ import { hostname } from 'node:os'
 import { formatListen, type ListenAddress } from '../../agent/flag-values.js'
 import { version } from '../../agent/version.js'
 import { type FlowMessage, type LostMessage, Stage, Unit } from '../protocol/messages.js'
+import type { SecurityOptions } from '../server/auth/security.js'
 import { type StreamLog, StreamServer } from '../server/server.js'
 import { Runs } from './runs.js'
 import { Upstream } from './upstream.js'
@@ -20,6 +21,7 @@ export interface GatewayConfig {
   readonly listen: ListenAddress
   readonly historyBytes: number
   readonly insecure: boolean
+  readonly security?: SecurityOptions
 }
 
 /** A running gateway. Whoever opened it closes it. */
@@ -55,6 +57,7 @@ export class Gateway {
       version: version(),
       historyBytes: config.historyBytes,
       insecure: config.insecure,
+      ...(config.security !== undefined && { security: config.security }),
       status: () => upstreams.map((upstream) => upstream.status()),
       ready,
       hookInterface: () => undefined,

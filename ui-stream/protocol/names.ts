@@ -8,6 +8,8 @@ export const DEFAULT_PORT = 4280
 export const Path = {
   FLOWS: '/v1/flows',
   STATUS: '/v1/status',
+  /** POST: a ticket for a browser's WebSocket. */
+  TICKET: '/v1/ticket',
   METRICS: '/metrics',
   HEALTH: '/healthz',
   READY: '/readyz',
@@ -48,6 +50,8 @@ export const ErrorCode = {
   BAD_MESSAGE: 'BAD_MESSAGE',
   FILTER_UNSUPPORTED: 'FILTER_UNSUPPORTED',
   TOO_MANY_CLIENTS: 'TOO_MANY_CLIENTS',
+  /** What the client may see has become less, or nothing. Followed by close 1008; connecting again shows what is left. */
+  ACCESS_REVOKED: 'ACCESS_REVOKED',
 } as const
 
 /** Largest frame that a client may send. */

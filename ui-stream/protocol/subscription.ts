@@ -88,7 +88,7 @@ type Draft = { -readonly [K in keyof Subscription]: Subscription[K] }
 
 /**
  * Parses a query. A filter given more than once is or'ed. Names that it does not know are refused: a misspelt filter
- * must not show everything. `wait` and `access_token` belong to the connection and are passed over.
+ * must not show everything. `wait` and `ticket` belong to the connection and are passed over.
  */
 export function parseQuery(query: URLSearchParams, nowMs: number): Subscription {
   const filters = new Map<string, FilterSpec & { values: string[] }>()
@@ -107,7 +107,7 @@ export function parseQuery(query: URLSearchParams, nowMs: number): Subscription 
     else if (key === 'cursor') draft.cursor = checkCursor(value)
     else if (key === 'follow' || key === 'labels' || key === 'own' || key === 'status') {
       draft[key] = parseBoolean(key, value)
-    } else if (key !== 'wait' && key !== 'access_token') {
+    } else if (key !== 'wait' && key !== 'ticket') {
       throw badQuery(
         `There is no query parameter ${quoted(key)}; beside the filters there are filter, last, since, until, cursor, follow, labels, own, status and wait`,
       )

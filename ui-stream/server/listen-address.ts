@@ -33,12 +33,19 @@ export function parseListen(text: string): ListenAddress {
   return { host, port }
 }
 
-/** Throws when others could reach `address` without having to prove who they are. */
-export function checkExposure(address: ListenAddress, insecure: boolean): void {
-  if (insecure || isLoopback(address.host)) return
+/** Throws when others could reach `address` in the clear, or without having to prove who they are. */
+export function checkExposure(
+  address: ListenAddress,
+  { insecure, encrypts, asks }: { insecure: boolean; encrypts: boolean; asks: boolean },
+): void {
+  if (insecure || isLoopback(address.host) || (encrypts && asks)) return
+  const lacks = encrypts ? 'a token' : asks ? 'TLS' : 'TLS and a token'
   throw new VethflowError(
     'INSECURE_LISTEN',
-    `--listen ${address.host}:${address.port} is reachable from other machines without TLS and a token`,
-    { exitCode: ExitCode.USAGE, hint: 'Listen on 127.0.0.1, or allow it with --insecure' },
+    `--listen ${address.host}:${address.port} is reachable from other machines without ${lacks}`,
+    {
+      exitCode: ExitCode.USAGE,
+      hint: 'Give --tls-cert and --tls-key, and --token-file or --auth kubernetes; or listen on 127.0.0.1; or allow it with --insecure',
+    },
   )
 }

@@ -2,12 +2,14 @@
 // opened by other sites' pages (cross-site WebSocket hijacking; the same-origin policy does not hold for WebSockets).
 
 import type { IncomingMessage } from 'node:http'
+import { TLSSocket } from 'node:tls'
 import { isLoopback } from './listen-address.js'
 
 /** Why a request is refused; an HTTP status and a sentence. */
 export interface Refusal {
   readonly status: number
   readonly message: string
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 /** The name or address in a Host header, without port and brackets; undefined when it is malformed. */
@@ -33,7 +35,10 @@ export function checkHost(request: IncomingMessage): Refusal | undefined {
 export function checkOrigin(request: IncomingMessage): Refusal | undefined {
   const { origin, host } = request.headers
   if (origin === undefined) return undefined
-  const match = /^https?:\/\/(.+)$/.exec(origin)
-  if (match !== null && host !== undefined && match[1]!.toLowerCase() === host.toLowerCase()) return undefined
+  const match = /^(https?):\/\/(.+)$/.exec(origin)
+  // A proxy may have ended TLS before us, but nobody takes TLS off between a page and its own server.
+  const plain = match?.[1] === 'http' && request.socket instanceof TLSSocket
+  const same = match !== null && host !== undefined && match[2]!.toLowerCase() === host.toLowerCase()
+  if (same && !plain) return undefined
   return { status: 403, message: 'The Origin header names another site than this server' }
 }

@@ -1,7 +1,7 @@
 // The stream's server: one HTTP listener, the history, and a session for each client. Publishing encodes once, keeps the
 // batch in history and hands it to every session. Knows nothing of where flows come from.
 
-import { createServer, type IncomingMessage, type Server } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Registry } from 'prom-client'
@@ -10,11 +10,13 @@ import { VethflowError } from '../../agent/errors.js'
 import type { NamedBatch } from '../../agent/identity/names.js'
 import { type FlowMessage, type LostMessage, Stage, type StatusMessage, Unit } from '../protocol/messages.js'
 import { MAX_CLIENT_FRAME_BYTES } from '../protocol/names.js'
+import type { Admission, Grant } from './auth/grant.js'
+import { Security, type SecurityOptions } from './auth/security.js'
 import { type EncodedRows, FlowEncoder } from './encode.js'
 import { FlowImporter } from './from-proto.js'
 import { History } from './history.js'
 import type { HookInterface } from './hook-bytes.js'
-import { type Authorize, answer } from './http-pages.js'
+import { answer } from './http-pages.js'
 import { checkExposure, type ListenAddress, parseListen } from './listen-address.js'
 import { StreamMetrics } from './metrics.js'
 import { Sessions } from './sessions.js'
@@ -43,8 +45,10 @@ export interface StreamServerOptions {
   readonly ready: () => boolean
   readonly hookInterface: HookInterface
   readonly log: StreamLog
-  /** Who may read; everybody unless given. Not asked for /healthz and /readyz. */
-  readonly authorize?: Authorize
+  /** TLS, and who may read: everybody unless given. Nobody is asked for /healthz and /readyz. */
+  readonly security?: SecurityOptions
+  /** How often it is asked whether those who are connected still may be, ms; every 10 s unless given. */
+  readonly reviewIntervalMs?: number
   /** 128 unless given. */
   readonly maxClients?: number
   /** What may wait for one client: 8 MiB and 65,536 records unless given. */
@@ -65,12 +69,14 @@ export class StreamServer {
   readonly #history: History
   readonly #metrics: StreamMetrics
   readonly #sessions: Sessions
+  readonly #security: Security
   readonly #http: Server
   readonly #webSockets: WebSocketServer
   #closing: Promise<void> | undefined
 
-  private constructor(options: StreamServerOptions) {
+  private constructor(options: StreamServerOptions, security: Security) {
     this.#options = options
+    this.#security = security
     this.#encoder = new FlowEncoder(options)
     this.#history = new History(options.historyBytes ?? HISTORY_BYTES, (chunk) => {
       this.#sessions.evicted(chunk)
@@ -105,26 +111,31 @@ export class StreamServer {
       single: () => !Array.isArray(options.status()),
       ready: options.ready,
       metrics: this.#metrics,
-      authorize: options.authorize ?? (() => undefined),
+      admit: (request: IncomingMessage) => security.admit(request, false),
+      ticket: (request: IncomingMessage, grant: Grant) => security.ticket(request, grant),
     }
-    this.#http = createServer({ headersTimeout: 10_000, requestTimeout: 30_000 }, (request, response) => {
-      void answer(request, response, pages)
-    })
+    this.#http = security.createServer((request, response) => void answer(request, response, pages))
+    if (security.asks) security.onChange = () => this.#sessions.review()
     this.#http.maxConnections = this.#sessions.most + 64
     this.#http.on('upgrade', (request, socket, head) => void this.#upgrade(request, socket, head))
   }
 
   /**
    * Starts to listen. The caller closes the server.
-   * Throws a VethflowError: USAGE for a malformed address, INSECURE_LISTEN, LISTEN_FAILED.
+   * Throws a VethflowError: USAGE for a malformed address, INSECURE_LISTEN, LISTEN_FAILED; a usage error for a file of `security`.
    */
   static async open(options: StreamServerOptions): Promise<StreamServer> {
     const address = parseListen(options.listen)
-    checkExposure(address, options.insecure ?? false)
-    const server = new StreamServer(options)
+    const security = await Security.open(options.security ?? {}, (message) => options.log.warn({}, message))
+    let server: StreamServer | undefined
     try {
+      const { asks, encrypts } = security
+      checkExposure(address, { insecure: options.insecure ?? false, asks, encrypts })
+      server = new StreamServer(options, security)
       await server.#listen(address)
     } catch (error) {
+      security.close()
+      if (server === undefined) throw error
       server.#sessions.stop()
       throw new VethflowError('LISTEN_FAILED', `Cannot listen on ${options.listen}`, {
         cause: error,
@@ -215,23 +226,31 @@ export class StreamServer {
     }
     socket.on('error', ignore)
     const [path = '/', ...rest] = (request.url ?? '/').split('?')
-    let refusal =
-      this.#closing === undefined ? checkUpgrade(request, path) : { status: 503, message: 'Shutting down' }
-    try {
-      refusal ??= await this.#options.authorize?.(request)
-    } catch (error) {
-      this.#options.log.warn({ err: error }, 'authorization failed')
-      refusal = { status: 500, message: 'Authorization failed' }
+    const admission = await this.#admit(request, path)
+    if ('refusal' in admission) {
+      this.#metrics.rejected.inc({ reason: String(admission.refusal.status) })
+      return refuseUpgrade(socket, admission.refusal)
     }
-    if (refusal !== undefined) {
-      this.#metrics.rejected.inc({ reason: String(refusal.status) })
-      return refuseUpgrade(socket, refusal)
-    }
+    const { grant } = admission
+    // It may have left while somebody was asked about it.
+    if (socket.destroyed) return
     socket.off('error', ignore)
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
       const subprotocol = chooseSubprotocol(request.headers['sec-websocket-protocol'])!
-      this.#sessions.admit(webSocket, subprotocol, new URLSearchParams(rest.join('?')))
+      this.#sessions.admit(webSocket, subprotocol, new URLSearchParams(rest.join('?')), grant)
     })
+  }
+
+  async #admit(request: IncomingMessage, path: string): Promise<Admission> {
+    if (this.#closing !== undefined) return { refusal: { status: 503, message: 'Shutting down' } }
+    const refusal = checkUpgrade(request, path)
+    if (refusal !== undefined) return { refusal }
+    try {
+      return await this.#security.admit(request, true)
+    } catch (error) {
+      this.#options.log.warn({ err: error }, 'authorization failed')
+      return { refusal: { status: 500, message: 'Authorization failed' } }
+    }
   }
 
   async #close(): Promise<void> {
@@ -240,6 +259,7 @@ export class StreamServer {
     await this.#sessions.close()
     this.#http.closeAllConnections()
     await closed
+    this.#security.close()
   }
 }
 

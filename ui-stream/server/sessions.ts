@@ -6,6 +6,8 @@ import { VethflowError } from '../../agent/errors.js'
 import type { LostMessage } from '../protocol/messages.js'
 import { CloseCode, ErrorCode, PING_INTERVAL_MS, type Subprotocol } from '../protocol/names.js'
 import { parseQuery } from '../protocol/subscription.js'
+import type { Grant } from './auth/grant.js'
+import { scopedStatus } from './auth/scoped-status.js'
 import type { Chunk } from './chunk.js'
 import { ClientSession, type SessionContext } from './client-session.js'
 import type { EncodedBatch } from './encoded-batch.js'
@@ -14,6 +16,8 @@ import type { StreamMetrics } from './metrics.js'
 import type { StreamLog } from './server.js'
 
 const CLIENTS = 128
+/** Somebody whose access is revoked is cut off within this time and what asking takes. */
+const REVIEW_MS = 10_000
 /** How long closing waits for clients to take what is theirs, and then for their close frames. */
 const FLUSH_MS = 2000
 const CLOSE_MS = 1000
@@ -24,17 +28,20 @@ export interface SessionsOptions {
   readonly maxClients?: number
   /** 30 s unless given. */
   readonly pingIntervalMs?: number
+  /** 10 s unless given. */
+  readonly reviewIntervalMs?: number
 }
 
 /** The sessions of one server, which closes them. */
 export class Sessions {
   /** Most clients at a time. */
   readonly most: number
-  readonly #sessions = new Set<ClientSession>()
+  readonly #sessions = new Map<ClientSession, Grant>()
   readonly #context: SessionContext
   readonly #metrics: StreamMetrics
   readonly #log: StreamLog
   readonly #heartbeat: NodeJS.Timeout
+  readonly #reviews: NodeJS.Timeout
   #onEmpty: (() => void) | undefined
 
   constructor(options: SessionsOptions, metrics: StreamMetrics, context: SessionContext) {
@@ -43,6 +50,7 @@ export class Sessions {
     this.#metrics = metrics
     this.#log = options.log
     this.#heartbeat = setInterval(() => this.#ping(), options.pingIntervalMs ?? PING_INTERVAL_MS).unref()
+    this.#reviews = setInterval(() => this.review(), options.reviewIntervalMs ?? REVIEW_MS).unref()
   }
 
   /** How many clients are connected. */
@@ -51,8 +59,8 @@ export class Sessions {
   }
 
   /** Makes a session of an open socket, or says why not and closes it. */
-  admit(socket: WebSocket, subprotocol: Subprotocol, query: URLSearchParams): void {
-    const session = new ClientSession(socket, subprotocol, this.#context)
+  admit(socket: WebSocket, subprotocol: Subprotocol, query: URLSearchParams, grant: Grant): void {
+    const session = new ClientSession(socket, subprotocol, this.#contextFor(grant))
     socket.on('error', (error) => this.#log.debug({ err: error }, 'stream client'))
     if (this.#sessions.size >= this.most) {
       this.#metrics.rejected.inc({ reason: 'clients' })
@@ -60,7 +68,7 @@ export class Sessions {
       session.refuse(new VethflowError(ErrorCode.TOO_MANY_CLIENTS, message), CloseCode.TRY_LATER)
       return
     }
-    this.#sessions.add(session)
+    this.#sessions.set(session, grant)
     socket.on('close', () => {
       session.ended()
       this.#sessions.delete(session)
@@ -70,9 +78,21 @@ export class Sessions {
     session.start(() => parseQuery(query, Date.now()), wait)
   }
 
+  /** Ends the streams of those who may see less than when they came. */
+  review(): void {
+    for (const [session, grant] of this.#sessions) {
+      void grant.holds().then((holds) => {
+        if (holds || !this.#sessions.has(session)) return
+        this.#log.info({ subject: grant.subject }, 'access revoked')
+        const message = 'What you may see has changed; connect again for what is left'
+        session.refuse(new VethflowError(ErrorCode.ACCESS_REVOKED, message), CloseCode.POLICY)
+      })
+    }
+  }
+
   /** Hands a fresh batch to everybody. One client's trouble is not the others'. */
   publish(batch: EncodedBatch, rows: FlowRows, firstSequence: number): void {
-    for (const session of this.#sessions) {
+    for (const session of this.#sessions.keys()) {
       try {
         session.publish(batch, rows, firstSequence)
       } catch (error) {
@@ -84,30 +104,37 @@ export class Sessions {
 
   /** Tells everybody what was lost elsewhere. */
   lost(losses: readonly LostMessage[]): void {
-    for (const session of this.#sessions) session.lost(losses)
+    for (const session of this.#sessions.keys()) session.lost(losses)
   }
 
   /** History is about to drop a chunk. */
   evicted(chunk: Chunk): void {
-    for (const session of this.#sessions) session.evicted(chunk)
+    for (const session of this.#sessions.keys()) session.evicted(chunk)
   }
 
-  /** Ends the timer; sessions stay. */
+  /** Ends the timers; sessions stay. */
   stop(): void {
     clearInterval(this.#heartbeat)
+    clearInterval(this.#reviews)
   }
 
   /** Sends clients what waits for them and closes them (1001); those that do not follow in time are cut off. */
   async close(): Promise<void> {
     this.stop()
-    for (const session of this.#sessions) session.close(CloseCode.GOING_AWAY)
+    for (const session of this.#sessions.keys()) session.close(CloseCode.GOING_AWAY)
     await this.#empty(FLUSH_MS)
-    for (const session of this.#sessions) session.terminate()
+    for (const session of this.#sessions.keys()) session.terminate()
     await this.#empty(CLOSE_MS)
   }
 
+  /** What a session works with that may see as much as `grant` says. */
+  #contextFor({ scope }: Grant): SessionContext {
+    if (scope === undefined) return this.#context
+    return { ...this.#context, status: () => [scopedStatus(this.#context.status())] }
+  }
+
   #ping(): void {
-    for (const session of this.#sessions) {
+    for (const session of this.#sessions.keys()) {
       if (session.alive) session.ping()
       else session.terminate()
     }

@@ -3,6 +3,7 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { DEFAULT_SUBPROTOCOL, Path, Subprotocol } from '../protocol/names.js'
+import { PAGE_HEADERS } from './page-headers.js'
 import { checkHost, checkOrigin, type Refusal } from './request-guard.js'
 
 /** The subprotocol to speak with a client that offers `header` (RFC 6455, 11.3.4); undefined when it knows none of ours. */
@@ -36,6 +37,7 @@ export function refuseUpgrade(socket: Duplex, refusal: Refusal): void {
       'Content-Type: text/plain; charset=utf-8',
       `Content-Length: ${Buffer.byteLength(body)}`,
       'Connection: close',
+      ...Object.entries({ ...PAGE_HEADERS, ...refusal.headers }).map(([name, value]) => `${name}: ${value}`),
       '',
       body,
     ].join('\r\n'),

@@ -1,6 +1,9 @@
 import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer as createHttp } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 
@@ -111,6 +114,30 @@ describe.each([
     expect(reader.ids).toEqual(range(91, 10))
   })
 
+  test('a token is shown, in the browser by a new ticket for each connection, and stands in no URL', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vethflow-connect-'))
+    ends.push(() => rmSync(folder, { recursive: true }))
+    const tokenFile = join(folder, 'tokens')
+    writeFileSync(tokenFile, 'the-right-token-of-all\n')
+    const server = await openServer({ security: { tokenFile } })
+    const proxy = await TcpProxy.open(server.address)
+    ends.push(() => proxy.close())
+    const reader = new Reader({ server: proxy.address, token: 'the-right-token-of-all' }, open)
+    await reader.until(() => reader.count('connected') === 1)
+    server.publish(numbered(1, 5))
+    await reader.until(() => reader.ids.length === 5)
+    proxy.cut()
+    await reader.until(() => reader.count('disconnected') === 1)
+    proxy.mend()
+    await reader.until(() => reader.count('connected') === 2)
+    server.publish(numbered(6, 5))
+    await reader.until(() => reader.ids.length === 10)
+    expect(reader.ids).toEqual(range(1, 10))
+    const wrong = new Reader({ server: server.address, token: 'the-wrong-token-of-all' }, open)
+    await wrong.finished()
+    expect(wrong.error).toMatchObject({ code: 'UNAUTHORIZED' })
+  })
+
   test('filters, own and follow travel', async () => {
     const server = await openServer()
     const batch = numbered(1, 100)
@@ -219,15 +246,16 @@ describe('what no new try can mend ends the feed at once', () => {
   })
 
   test('a token that the server does not take, and one that it does', async () => {
-    const server = await openServer({
-      authorize: ({ headers }) =>
-        headers.authorization === 'Bearer right' ? undefined : { status: 401, message: 'Who are you?' },
-    })
+    const folder = mkdtempSync(join(tmpdir(), 'vethflow-connect-'))
+    ends.push(() => rmSync(folder, { recursive: true }))
+    const tokenFile = join(folder, 'tokens')
+    writeFileSync(tokenFile, 'the-right-token-of-all\n')
+    const server = await openServer({ security: { tokenFile } })
     expect(await failure({ server: server.address, token: 'wrong' })).toMatchObject({
       code: 'UNAUTHORIZED',
       exitCode: ExitCode.NO_PERMISSION,
     })
-    const tokens = ['right']
+    const tokens = ['the-right-token-of-all']
     const reader = new Reader({ server: server.address, token: () => tokens.pop() })
     await reader.until(() => reader.count('connected') === 1)
   })

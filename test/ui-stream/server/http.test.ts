@@ -91,15 +91,6 @@ describe('HTTP', () => {
     client.terminate()
   })
 
-  it('asks who may read, health apart', async () => {
-    const server = await openServer({ authorize: () => ({ status: 401, message: 'A token is needed' }) })
-    expect((await get(server, '/v1/status')).status).toBe(401)
-    expect((await get(server, '/metrics')).status).toBe(401)
-    expect((await get(server, '/healthz')).status).toBe(200)
-    expect((await get(server, '/readyz')).status).toBe(200)
-    expect(await refused(server, '/v1/flows', [])).toMatchObject({ status: 401, body: 'A token is needed\n' })
-  })
-
   it('listens beyond loopback only when told that this is insecure', async () => {
     const options = {
       nodeName: 'n',

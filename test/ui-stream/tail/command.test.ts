@@ -117,17 +117,16 @@ describe('compact', () => {
     const folder = mkdtempSync(join(tmpdir(), 'vethflow-tail-'))
     ends.push(() => rmSync(folder, { recursive: true }))
     const file = join(folder, 'token')
-    writeFileSync(file, 'right\n')
-    const server = await openServer({
-      authorize: ({ headers }) =>
-        headers.authorization === 'Bearer right' ? undefined : { status: 401, message: 'Who are you?' },
-    })
+    writeFileSync(file, 'the-right-token-of-all\n')
+    const server = await openServer({ security: { tokenFile: file } })
     const argv = ['tail', '--server', server.address, '--last', '1']
-    expect((await run(argv, { VETHFLOW_TOKEN: 'right' })).code).toBe(0)
+    expect((await run(argv, { VETHFLOW_TOKEN: 'the-right-token-of-all' })).code).toBe(0)
     expect((await run([...argv, '--token-file', file], { VETHFLOW_TOKEN: 'wrong' })).code).toBe(0)
     const refused = await run(argv, { VETHFLOW_TOKEN: 'wrong' })
     expect(refused.code).toBe(77)
-    expect(refused.stderr).toMatch(/^vethflow tail: UNAUTHORIZED: .*Who are you\?.*--token-file.*\n$/)
+    expect(refused.stderr).toMatch(
+      /^vethflow tail: UNAUTHORIZED: .*The token is not accepted.*--token-file.*\n$/,
+    )
     expect(refused.stderr).not.toContain('wrong')
   })
 })

@@ -20,6 +20,18 @@ export const LEAD_US = 10_000_000
 /** Most ended holds that are remembered, unless told. */
 export const MAX_TOMBSTONES = 16_384
 
+/** What a holder's owner remembers of what it holds: numbers of the index, for `move` only. Most hold one thing. */
+export type Holds = number | readonly number[]
+export const NO_HOLDS: Holds = NONE
+
+/** Somebody is to hold a key. */
+export interface Claim<T> {
+  readonly address: AddressWords
+  /** 0 for a plain address. */
+  readonly qualifier: number
+  readonly holder: T
+}
+
 export class AddressIndex<T extends object> {
   /** Holds that have not ended. */
   current = 0
@@ -75,13 +87,13 @@ export class AddressIndex<T extends object> {
 
   /**
    * `holder` holds the key from `fromUs` on (0: nobody knows since when). Whoever held it until now, no longer does.
-   * Saying the same again changes nothing.
+   * Saying the same again changes nothing. The hold's number.
    */
-  claim(address: AddressWords, qualifier: number, holder: T, fromUs: number): void {
+  claim(address: AddressWords, qualifier: number, holder: T, fromUs: number): number {
     const [w0, w1, w2, w3] = address
     const head = this.#find(w0, w1, w2, w3, qualifier)
     if (head !== NONE && this.#until[head] === FOREVER) {
-      if (this.#holder[head] === holder) return
+      if (this.#holder[head] === holder) return head
       this.#end(head, fromUs)
     }
     // Ending it may have forgotten the oldest tombstone, which may have been of this chain: look again.
@@ -95,6 +107,7 @@ export class AddressIndex<T extends object> {
     this.#words[hold * 5 + 4] = qualifier
     this.#point(hold, hold)
     this.current++
+    return hold
   }
 
   /** `holder` gave the key up at `untilUs`. Does nothing when somebody else holds it by now. */
@@ -102,6 +115,48 @@ export class AddressIndex<T extends object> {
     const head = this.#find(address[0], address[1], address[2], address[3], qualifier)
     if (head === NONE || this.#until[head] !== FOREVER || this.#holder[head] !== holder) return
     this.#end(head, untilUs)
+  }
+
+  /**
+   * Lets somebody go from holding `held` to holding `wanted`, and nothing else; `mine` says of a holder whether it is
+   * theirs. `fromUs` dates what is new, `nowUs` what is given up. What somebody else has taken meanwhile is not taken
+   * back by saying it again. What is held now.
+   */
+  move(
+    held: Holds,
+    wanted: readonly Claim<T>[],
+    mine: (holder: T) => boolean,
+    fromUs: number,
+    nowUs: number,
+  ): Holds {
+    const before: readonly number[] = typeof held === 'number' ? (held === NONE ? [] : [held]) : held
+    const kept = new Array<number>(wanted.length).fill(NONE)
+    for (const hold of before) {
+      const holder = this.#holder[hold]
+      // Forgotten since, and perhaps given to others.
+      if (holder === undefined || !mine(holder)) continue
+      const place = wanted.findIndex((claim) => this.#is(hold, claim))
+      if (place >= 0) kept[place] = hold
+      else if (this.#until[hold] === FOREVER) this.#end(hold, nowUs)
+    }
+    for (let i = 0; i < wanted.length; i++) {
+      const { address, qualifier, holder } = wanted[i]!
+      if (kept[i] === NONE) kept[i] = this.claim(address, qualifier, holder, fromUs)
+    }
+    return kept.length === 0 ? NO_HOLDS : kept.length === 1 ? kept[0]! : kept
+  }
+
+  #is(hold: number, { address, qualifier, holder }: Claim<T>): boolean {
+    const k = hold * 5
+    const words = this.#words
+    return (
+      this.#holder[hold] === holder &&
+      words[k + 3] === address[3] &&
+      words[k + 4] === qualifier &&
+      words[k + 2] === address[2] &&
+      words[k + 1] === address[1] &&
+      words[k] === address[0]
+    )
   }
 
   #end(hold: number, untilUs: number): void {

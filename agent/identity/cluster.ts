@@ -7,17 +7,10 @@ import { NamespaceStore } from './namespaces.js'
 import { NodeStore } from './nodes.js'
 import { PodStore } from './pods.js'
 import { RangeSet } from './ranges.js'
+import type { Store } from './record-store.js'
 import { ServiceStore } from './services.js'
 import type { Kind, ObjectSink } from './source.js'
-import { type OwnerKind, WorkloadStore } from './workloads.js'
-
-interface Store {
-  begin(): void
-  upsert(object: unknown): boolean
-  remove(object: unknown): void
-  commit(): void
-  count(): number
-}
+import { WorkloadStore } from './workloads.js'
 
 export class Cluster implements ObjectSink {
   /** Objects that could not be kept: no metadata, no name. */
@@ -44,8 +37,8 @@ export class Cluster implements ObjectSink {
       EndpointSlice: this.endpointSlices,
       Node: this.nodes,
       Namespace: this.namespaces,
-      ReplicaSet: ownerStore(this.workloads, 'ReplicaSet'),
-      Job: ownerStore(this.workloads, 'Job'),
+      ReplicaSet: this.workloads.owners.ReplicaSet,
+      Job: this.workloads.owners.Job,
     }
   }
 
@@ -69,15 +62,5 @@ export class Cluster implements ObjectSink {
 
   count(kind: Kind): number {
     return this.#stores[kind].count()
-  }
-}
-
-function ownerStore(workloads: WorkloadStore, kind: OwnerKind): Store {
-  return {
-    begin: () => workloads.begin(kind),
-    upsert: (object) => workloads.upsert(kind, object),
-    remove: (object) => workloads.remove(kind, object),
-    commit: () => workloads.commit(kind),
-    count: () => workloads.count(kind),
   }
 }

@@ -5,8 +5,9 @@
 // that take connections, nothing else.
 
 import { type AddressWords, parseAddress } from './address.js'
-import { type Listed, NamedMap } from './named-map.js'
-import { fields, list, port, sharedText, text } from './object.js'
+import type { Listed } from './named-map.js'
+import { type Fields, fields, list, port, sharedText, text } from './object.js'
+import { RecordStore } from './record-store.js'
 import { portKey, protocolNumber } from './services.js'
 import { TupleTable } from './word-table.js'
 
@@ -25,37 +26,53 @@ export interface BackendPort {
   readonly portName: string | undefined
 }
 
+/** The pod behind an address, as an EndpointSlice names it. */
+export interface BackendPod {
+  readonly namespace: string
+  readonly name: string
+}
+
 interface SliceRecord extends Listed {
-  /** Its live entries. */
-  entries: number[]
+  /** The first of its live entries; each knows the next. */
+  first: number
 }
 
 /** What to look for in an upsert; stands for no entry by itself. */
 interface Backend {
   readonly address: AddressWords
   readonly qualifier: number
-  readonly port: BackendPort
+  /** Of the qualifier POD, who the address belongs to; else the port. */
+  readonly what: BackendPort | BackendPod
 }
 
-export class EndpointSliceStore {
+/** In place of port and protocol: the entry says which pod has the address. */
+const POD = 0
+
+export class EndpointSliceStore extends RecordStore<SliceRecord> {
   /** Entries that have not ended. */
   current = 0
 
   readonly #nowUs: () => number
-  readonly #slices = new NamedMap<SliceRecord>()
+  readonly #keepPods: boolean
   readonly #heads = new TupleTable()
-  readonly #port: (BackendPort | undefined)[] = []
-  readonly #slice: (SliceRecord | undefined)[] = []
-  readonly #until: number[] = []
-  readonly #next: number[] = []
-  readonly #words: (AddressWords | undefined)[] = []
-  readonly #qualifier: number[] = []
-  readonly #free: number[] = []
+  // An entry is a row of these. Those of one key are a chain, newest first, and so are those of one slice.
+  #what: (BackendPort | BackendPod | undefined)[] = []
+  #slice: (SliceRecord | undefined)[] = []
+  #until = new Float64Array(256)
+  #next = new Int32Array(256)
+  #sibling = new Int32Array(256)
+  /** Four words of the address, and the qualifier. */
+  #words = new Uint32Array(256 * 5)
+  #used = 0
+  #free = NONE
   #ended: number[] = []
   #endedHead = 0
 
-  constructor(nowUs: () => number) {
+  /** With `keepPods` it also remembers which pod each address belongs to (`podOf`). */
+  constructor(nowUs: () => number, keepPods = false) {
+    super()
     this.#nowUs = nowUs
+    this.#keepPods = keepPods
   }
 
   /** The one service that has this address and port as a backend at that time. No allocation. */
@@ -72,7 +89,7 @@ export class EndpointSliceStore {
     let entry = this.#heads.get(w0, w1, w2, w3, portKey(portNumber, protocol))
     for (; entry !== NONE; entry = this.#next[entry]!) {
       if (timeUs >= this.#until[entry]!) continue
-      const candidate = this.#port[entry]!
+      const candidate = this.#what[entry] as BackendPort
       if (found === undefined) found = candidate
       else if (found.service !== candidate.service || found.namespace !== candidate.namespace)
         return undefined
@@ -80,77 +97,79 @@ export class EndpointSliceStore {
     return found
   }
 
-  begin(): void {
-    this.#slices.begin()
+  /** The pod that an EndpointSlice has for this address now; undefined when none has, or `keepPods` is not set. */
+  podOf(w0: number, w1: number, w2: number, w3: number): BackendPod | undefined {
+    let entry = this.#heads.get(w0, w1, w2, w3, POD)
+    for (; entry !== NONE; entry = this.#next[entry]!) {
+      if (this.#until[entry] === FOREVER) return this.#what[entry] as BackendPod
+    }
+    return undefined
   }
 
-  upsert(object: unknown): boolean {
-    const slice = fields(object)
-    const metadata = fields(slice.metadata)
-    const namespace = sharedText(metadata.namespace)
-    const name = text(metadata.name)
-    if (namespace === undefined || name === undefined) return false
-    const record = this.#slices.get(namespace, name) ?? { namespace, name, round: 0, entries: [] }
-    this.#slices.set(record)
+  protected put(namespace: string, name: string, slice: Fields, metadata: Fields): void {
+    const record = this.records.get(namespace, name) ?? { namespace, name, round: 0, first: NONE }
+    this.records.set(record)
     const service = sharedText(fields(metadata.labels)[SERVICE_LABEL])
-    const wanted = service === undefined ? [] : readBackends(slice, namespace, service)
-    const before = new Set(record.entries)
-    const entries: number[] = []
+    const wanted = service === undefined ? [] : readBackends(slice, namespace, service, this.#keepPods)
+    const before = new Set<number>()
+    for (let entry = record.first; entry !== NONE; entry = this.#sibling[entry]!) before.add(entry)
+    const live: number[] = []
     for (const backend of wanted) {
       const known = this.#find(record, backend)
-      if (known !== NONE && before.delete(known)) entries.push(known)
-      else if (known === NONE) entries.push(this.#add(record, backend))
+      if (known !== NONE && before.delete(known)) live.push(known)
+      else if (known === NONE) live.push(this.#add(record, backend))
     }
-    record.entries = entries
+    record.first = NONE
+    for (const entry of live) {
+      this.#sibling[entry] = record.first
+      record.first = entry
+    }
     for (const entry of before) this.#end(entry)
-    return true
   }
 
-  remove(object: unknown): void {
-    const metadata = fields(fields(object).metadata)
-    const namespace = text(metadata.namespace)
-    const name = text(metadata.name)
-    if (namespace === undefined || name === undefined) return
-    const record = this.#slices.delete(namespace, name)
-    if (record !== undefined) for (const entry of record.entries) this.#end(entry)
+  protected gone(record: SliceRecord): void {
+    for (let entry = record.first; entry !== NONE; entry = this.#sibling[entry]!) this.#end(entry)
+    record.first = NONE
   }
 
-  commit(): void {
-    for (const record of this.#slices.sweep()) for (const entry of record.entries) this.#end(entry)
-  }
-
-  count(): number {
-    return this.#slices.size
-  }
-
-  #find(slice: SliceRecord, backend: Backend): number {
-    const [w0, w1, w2, w3] = backend.address
-    let entry = this.#heads.get(w0, w1, w2, w3, backend.qualifier)
+  #find(slice: SliceRecord, { address, qualifier, what }: Backend): number {
+    const [w0, w1, w2, w3] = address
+    let entry = this.#heads.get(w0, w1, w2, w3, qualifier)
     for (; entry !== NONE; entry = this.#next[entry]!) {
-      const known = this.#port[entry]!
-      if (
-        this.#slice[entry] === slice &&
-        this.#until[entry] === FOREVER &&
-        known.service === backend.port.service &&
-        known.portName === backend.port.portName
-      )
+      if (this.#slice[entry] === slice && this.#until[entry] === FOREVER && same(this.#what[entry], what))
         return entry
     }
     return NONE
   }
 
-  #add(slice: SliceRecord, { address, qualifier, port }: Backend): number {
-    const entry = this.#free.pop() ?? this.#next.length
+  #add(slice: SliceRecord, { address, qualifier, what }: Backend): number {
+    const entry = this.#take()
     const [w0, w1, w2, w3] = address
-    this.#port[entry] = port
+    this.#what[entry] = what
     this.#slice[entry] = slice
     this.#until[entry] = FOREVER
     this.#next[entry] = this.#heads.get(w0, w1, w2, w3, qualifier)
-    this.#words[entry] = address
-    this.#qualifier[entry] = qualifier
+    this.#words.set(address, entry * 5)
+    this.#words[entry * 5 + 4] = qualifier
     this.#heads.set(w0, w1, w2, w3, qualifier, entry)
     this.current++
     return entry
+  }
+
+  #take(): number {
+    if (this.#free !== NONE) {
+      const entry = this.#free
+      this.#free = this.#next[entry]!
+      return entry
+    }
+    if (this.#used === this.#until.length) {
+      const length = this.#used * 2
+      this.#until = grown(this.#until, new Float64Array(length))
+      this.#next = grown(this.#next, new Int32Array(length))
+      this.#sibling = grown(this.#sibling, new Int32Array(length))
+      this.#words = grown(this.#words, new Uint32Array(length * 5))
+    }
+    return this.#used++
   }
 
   #end(entry: number): void {
@@ -166,8 +185,13 @@ export class EndpointSliceStore {
   }
 
   #forget(entry: number): void {
-    const [w0, w1, w2, w3] = this.#words[entry]!
-    const qualifier = this.#qualifier[entry]!
+    const [w0, w1, w2, w3, qualifier] = this.#words.subarray(entry * 5, entry * 5 + 5) as unknown as [
+      number,
+      number,
+      number,
+      number,
+      number,
+    ]
     const head = this.#heads.get(w0, w1, w2, w3, qualifier)
     const next = this.#next[entry]!
     if (head !== entry) {
@@ -176,34 +200,51 @@ export class EndpointSliceStore {
       this.#next[newer] = next
     } else if (next === NONE) this.#heads.delete(w0, w1, w2, w3, qualifier)
     else this.#heads.set(w0, w1, w2, w3, qualifier, next)
-    this.#port[entry] = undefined
-    this.#words[entry] = undefined
-    this.#free.push(entry)
+    this.#what[entry] = undefined
+    this.#next[entry] = this.#free
+    this.#free = entry
   }
 }
 
-function readBackends(slice: ReturnType<typeof fields>, namespace: string, service: string): Backend[] {
-  const ports: { number: number; port: BackendPort }[] = []
+function grown<A extends Float64Array | Int32Array | Uint32Array>(old: A, bigger: A): A {
+  bigger.set(old)
+  return bigger
+}
+
+function same(a: BackendPort | BackendPod | undefined, b: BackendPort | BackendPod): boolean {
+  if (a === undefined) return false
+  if ('service' in a) return 'service' in b && a.service === b.service && a.portName === b.portName
+  return 'name' in b && a.namespace === b.namespace && a.name === b.name
+}
+
+function readBackends(slice: Fields, namespace: string, service: string, keepPods: boolean): Backend[] {
+  const ports: { qualifier: number; what: BackendPort }[] = []
   for (const entry of list(slice.ports).slice(0, MOST_PORTS)) {
     const { name, port: number, protocol } = fields(entry)
-    const qualifier = protocolNumber(protocol)
-    if (port(number) === 0 || qualifier === 0) continue
-    ports.push({
-      number: portKey(port(number), qualifier),
-      port: { namespace, service, portName: sharedText(name) },
-    })
+    const protocolOf = protocolNumber(protocol)
+    if (port(number) === 0 || protocolOf === 0) continue
+    const portName = sharedText(name)
+    ports.push({ qualifier: portKey(port(number), protocolOf), what: { namespace, service, portName } })
   }
   const result: Backend[] = []
   for (const entry of list(slice.endpoints).slice(0, MOST_ENDPOINTS)) {
     const endpoint = fields(entry)
     const conditions = fields(endpoint.conditions)
+    // More than the first address of an endpoint has no meaning (discovery.k8s.io/v1).
+    const first = list(endpoint.addresses)[0]
+    const address = typeof first === 'string' ? parseAddress(first) : undefined
+    if (address === undefined) continue
+    if (keepPods) {
+      const target = fields(endpoint.targetRef)
+      const name = target.kind === 'Pod' ? text(target.name) : undefined
+      if (name !== undefined) {
+        const what = { namespace: sharedText(target.namespace) ?? namespace, name }
+        result.push({ address, qualifier: POD, what })
+      }
+    }
     // One that is terminating keeps the connections that it has, as long as it serves; absent means yes.
     if (conditions.ready === false && conditions.serving !== true) continue
-    // More than the first address of an endpoint has no meaning (discovery.k8s.io/v1).
-    const address = list(endpoint.addresses)[0]
-    const words = typeof address === 'string' ? parseAddress(address) : undefined
-    if (words === undefined) continue
-    for (const { number, port } of ports) result.push({ address: words, qualifier: number, port })
+    for (const { qualifier, what } of ports) result.push({ address, qualifier, what })
   }
   return result
 }

@@ -1,7 +1,7 @@
 // Who can hold an address: the seam between the address index and the stores that fill it.
 
 import type { AddressWords } from './address.js'
-import type { AddressIndex } from './address-index.js'
+import type { AddressIndex, Holds } from './address-index.js'
 import type { Name } from './names.js'
 
 export interface Holder {
@@ -12,23 +12,15 @@ export interface Holder {
   describe(): Name
 }
 
-function same(a: AddressWords, b: AddressWords): boolean {
-  return a[0] === b[0] && a[1] === b[1] && a[2] === b[2] && a[3] === b[3]
-}
-
-/** Lets `holder` go from holding `before` to holding `after`. `fromUs` dates the claims, `nowUs` the releases. */
+/** Lets `holder` go from holding `held` to holding `addresses`; see AddressIndex.move. */
 export function moveAddresses(
   index: AddressIndex<Holder>,
   holder: Holder,
-  before: readonly AddressWords[],
-  after: readonly AddressWords[],
+  held: Holds,
+  addresses: readonly AddressWords[],
   fromUs: number,
   nowUs: number,
-): void {
-  for (const address of before) {
-    if (!after.some((other) => same(address, other))) index.release(address, 0, holder, nowUs)
-  }
-  for (const address of after) {
-    if (!before.some((other) => same(address, other))) index.claim(address, 0, holder, fromUs)
-  }
+): Holds {
+  const wanted = addresses.map((address) => ({ address, qualifier: 0, holder }))
+  return index.move(held, wanted, (other) => other === holder, fromUs, nowUs)
 }

@@ -51,7 +51,8 @@ export class NamedMap<T extends Listed> {
 
   /** The full list ended: takes out what it did not mention, and returns it. */
   sweep(): T[] {
-    const gone = [...this.values()].filter((record) => record.round !== this.round)
+    const gone: T[] = []
+    for (const record of this.values()) if (record.round !== this.round) gone.push(record)
     for (const record of gone) this.delete(record.namespace, record.name)
     return gone
   }

@@ -2,7 +2,7 @@
 // itself has, whether or not any Node object is ever seen.
 
 import { type AddressRange, type AddressWords, parseAddress, parseRange } from './address.js'
-import type { AddressIndex } from './address-index.js'
+import { type AddressIndex, type Holds, NO_HOLDS } from './address-index.js'
 import { type Holder, moveAddresses } from './holder.js'
 import { EndpointKind, type Name } from './names.js'
 import { type Fields, fields, type Labels, labels, list, sharedText, text } from './object.js'
@@ -27,6 +27,7 @@ class NodeRecord implements Holder {
   zone: string | undefined
   labels: Labels | undefined
   addresses: readonly AddressWords[] = []
+  held: Holds = NO_HOLDS
   ranges: readonly AddressRange[] = []
   rangeTexts = ''
   listed = false
@@ -79,11 +80,10 @@ export class NodeStore {
   /** Addresses of this host, as its interfaces have them. What is not an address is left out. */
   setLocalAddresses(addresses: readonly string[]): void {
     const parsed = addresses.map(parseAddress).filter((words) => words !== undefined)
-    const before = this.#held(this.#self)
     const first = this.#localAddresses.length === 0
     this.#localAddresses = parsed
     const now = this.#nowUs()
-    moveAddresses(this.#index, this.#self, before, this.#held(this.#self), first ? 0 : now, now)
+    this.#move(this.#self, first ? 0 : now, now)
   }
 
   begin(): void {
@@ -110,10 +110,9 @@ export class NodeStore {
       record.labels = found
       record.forgetName()
     }
-    const before = this.#held(record)
     record.addresses = nodeAddresses(node, metadata)
     const now = this.#nowUs()
-    moveAddresses(this.#index, record, before, this.#held(record), this.#committed ? now : 0, now)
+    this.#move(record, this.#committed ? now : 0, now)
     this.#setRanges(record, fields(node.spec))
     if (zoneChanged) this.version++
     return true
@@ -140,17 +139,18 @@ export class NodeStore {
 
   #drop(record: NodeRecord): void {
     this.#nodes.delete(record.nodeName)
-    const before = this.#held(record)
     record.addresses = []
     const now = this.#nowUs()
-    moveAddresses(this.#index, record, before, this.#held(record), now, now)
+    this.#move(record, now, now)
     for (const range of record.ranges) this.#podRanges.delete(range)
     record.ranges = []
     record.rangeTexts = ''
   }
 
-  #held(record: NodeRecord): readonly AddressWords[] {
-    return record === this.#self ? [...this.#localAddresses, ...record.addresses] : record.addresses
+  #move(record: NodeRecord, fromUs: number, nowUs: number): void {
+    const addresses =
+      record === this.#self ? [...this.#localAddresses, ...record.addresses] : record.addresses
+    record.held = moveAddresses(this.#index, record, record.held, addresses, fromUs, nowUs)
   }
 
   #setRanges(record: NodeRecord, spec: Fields): void {

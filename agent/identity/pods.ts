@@ -4,47 +4,55 @@
 // its status still lists them. One that is being deleted holds its addresses until it is gone.
 
 import { type AddressWords, parseAddress } from './address.js'
-import type { AddressIndex } from './address-index.js'
+import { type AddressIndex, type Holds, NO_HOLDS } from './address-index.js'
 import { type Holder, moveAddresses } from './holder.js'
-import { type Listed, NamedMap } from './named-map.js'
-import { EndpointKind, type Name } from './names.js'
+import type { Listed } from './named-map.js'
+import { EndpointKind, type Name, type WorkloadName } from './names.js'
 import type { NodeStore } from './nodes.js'
-import { controller, type Fields, fields, type Labels, labels, list, sharedText, text } from './object.js'
+import { type Fields, fields, type Labels, labels, list, sharedText, text } from './object.js'
+import { RecordStore } from './record-store.js'
 import type { WorkloadStore } from './workloads.js'
 
 const MOST_ADDRESSES = 32
 const ZONE_LABEL = 'topology.kubernetes.io/zone'
 const HASH_LABEL = 'pod-template-hash'
+const FOR_GOOD = -1
 
 class PodRecord implements Holder, Listed {
-  readonly isNode = false
   readonly namespace: string
   readonly name: string
-  readonly uid: string
-  local = false
+  /** A digest of the uid: only whether it is another one matters. */
+  readonly incarnation: number
   nodeName: string | undefined
-  ownerKind: string | undefined
-  ownerName: string | undefined
+  owner: WorkloadName | undefined
   labels: Labels | undefined
-  addresses: readonly AddressWords[] = []
+  held: Holds = NO_HOLDS
   round = 0
-  /** Named for good: what is learnt after a pod has gone is about others. */
-  gone = false
   readonly #store: PodStore
   #described: Name | undefined
+  /** The store's version by then, or FOR_GOOD: what is learnt after a pod has gone is about others. */
   #describedAt = 0
 
-  constructor(store: PodStore, namespace: string, name: string, uid: string) {
+  constructor(store: PodStore, namespace: string, name: string, incarnation: number) {
     this.#store = store
     this.namespace = namespace
     this.name = name
-    this.uid = uid
+    this.incarnation = incarnation
+  }
+
+  get isNode(): boolean {
+    return false
+  }
+
+  get local(): boolean {
+    return this.nodeName !== undefined && this.nodeName === this.#store.nodeName
   }
 
   describe(): Name {
     const version = this.#store.version
-    if (this.#described !== undefined && (this.#describedAt === version || this.gone)) return this.#described
-    this.#described = this.#store.makeName(this, this.#described)
+    const known = this.#described
+    if (known !== undefined && (this.#describedAt === version || this.#describedAt === FOR_GOOD)) return known
+    this.#described = this.#store.makeName(this, known)
     this.#describedAt = version
     return this.#described
   }
@@ -52,16 +60,21 @@ class PodRecord implements Holder, Listed {
   forgetName(): void {
     this.#described = undefined
   }
+
+  /** Its owner may be forgotten before the last of its records is named. */
+  nameForGood(): void {
+    this.describe()
+    this.#describedAt = FOR_GOOD
+  }
 }
 
-export class PodStore {
+export class PodStore extends RecordStore<PodRecord> {
+  /** The node that this agent runs on. */
+  readonly nodeName: string
   readonly #index: AddressIndex<Holder>
   readonly #nodes: NodeStore
   readonly #workloads: WorkloadStore
-  readonly #nodeName: string
   readonly #nowUs: () => number
-  readonly #pods = new NamedMap<PodRecord>()
-  #committed = false
 
   constructor(
     index: AddressIndex<Holder>,
@@ -70,10 +83,11 @@ export class PodStore {
     nodeName: string,
     nowUs: () => number,
   ) {
+    super()
     this.#index = index
     this.#nodes = nodes
     this.#workloads = workloads
-    this.#nodeName = nodeName
+    this.nodeName = nodeName
     this.#nowUs = nowUs
   }
 
@@ -82,60 +96,40 @@ export class PodStore {
     return this.#nodes.version + this.#workloads.version
   }
 
-  begin(): void {
-    this.#pods.begin()
-  }
-
-  upsert(object: unknown): boolean {
-    const pod = fields(object)
-    const metadata = fields(pod.metadata)
-    const name = text(metadata.name)
-    const namespace = sharedText(metadata.namespace)
-    if (name === undefined || namespace === undefined) return false
-    const uid = text(metadata.uid) ?? ''
-    let record = this.#pods.get(namespace, name)
-    if (record !== undefined && record.uid !== uid) {
-      this.#drop(record)
+  protected put(namespace: string, name: string, pod: Fields, metadata: Fields): void {
+    const incarnation = digest(text(metadata.uid) ?? '')
+    let record = this.records.get(namespace, name)
+    if (record !== undefined && record.incarnation !== incarnation) {
+      this.records.delete(namespace, name)
+      this.gone(record)
       record = undefined
     }
-    record ??= new PodRecord(this, namespace, name, uid)
-    this.#pods.set(record)
+    record ??= new PodRecord(this, namespace, name, incarnation)
+    this.records.set(record)
     this.#describe(record, pod, metadata)
-
-    const before = record.addresses
-    record.addresses = heldAddresses(pod)
     const now = this.#nowUs()
-    moveAddresses(this.#index, record, before, record.addresses, this.#committed ? now : 0, now)
-    return true
+    const from = this.committed ? now : 0
+    record.held = moveAddresses(this.#index, record, record.held, heldAddresses(pod), from, now)
   }
 
-  remove(object: unknown): void {
-    const metadata = fields(fields(object).metadata)
-    const namespace = text(metadata.namespace)
-    const name = text(metadata.name)
-    if (namespace === undefined || name === undefined) return
-    const record = this.#pods.get(namespace, name)
-    if (record !== undefined) this.#drop(record)
-  }
-
-  commit(): void {
-    for (const record of this.#pods.sweep()) this.#drop(record)
-    this.#committed = true
-  }
-
-  count(): number {
-    return this.#pods.size
+  protected gone(record: PodRecord): void {
+    record.nameForGood()
+    const now = this.#nowUs()
+    record.held = moveAddresses(this.#index, record, record.held, [], now, now)
   }
 
   /** What a pod is called, of what is known now: `before` when that is still so. For PodRecord only, which keeps it. */
-  makeName(pod: Omit<PodRecord, 'describe' | 'forgetName'>, before: Name | undefined): Name {
-    const { ownerKind, ownerName } = pod
+  makeName(
+    pod: Pick<PodRecord, 'namespace' | 'name' | 'owner' | 'nodeName' | 'labels'>,
+    before: Name | undefined,
+  ): Name {
+    const { owner } = pod
     let workload =
-      ownerKind === undefined || ownerName === undefined
+      owner === undefined
         ? undefined
-        : this.#workloads.resolve(pod.namespace, ownerKind, ownerName, pod.labels?.[HASH_LABEL])
+        : this.#workloads.resolve(pod.namespace, owner, pod.labels?.[HASH_LABEL])
     // What was known once stays known, also when owner or node are gone before their pod is.
-    if (before?.workload !== undefined && workload?.kind === ownerKind) workload = before.workload
+    if (before?.workload !== undefined && workload?.kind === owner?.kind) workload = before.workload
     const zone =
       (pod.nodeName === undefined ? undefined : this.#nodes.zoneOf(pod.nodeName)) ??
       pod.labels?.[ZONE_LABEL] ??
@@ -155,36 +149,24 @@ export class PodStore {
   /** Takes over what the name is made of; a name that stays the same stays the same object. */
   #describe(record: PodRecord, pod: Fields, metadata: Fields): void {
     const nodeName = sharedText(fields(pod.spec).nodeName)
-    const owner = controller(metadata)
+    const owner = this.#workloads.owner(metadata)
     const found = labels(metadata.labels)
-    if (
-      nodeName === record.nodeName &&
-      owner?.kind === record.ownerKind &&
-      owner?.name === record.ownerName &&
-      sameLabels(found, record.labels)
-    )
-      return
+    if (nodeName === record.nodeName && owner === record.owner && sameLabels(found, record.labels)) return
     record.nodeName = nodeName
-    record.local = nodeName !== undefined && nodeName === this.#nodeName
-    record.ownerKind = owner?.kind
-    record.ownerName = owner?.name
+    record.owner = owner
     record.labels = found
     record.forgetName()
     if (owner === undefined) return
-    const decider = this.#workloads.decider(owner.kind, owner.name, found?.[HASH_LABEL])
+    const decider = this.#workloads.decider(owner, found?.[HASH_LABEL])
     if (decider !== undefined) this.#workloads.want(decider, record.namespace, owner.name)
   }
+}
 
-  #drop(record: PodRecord): void {
-    this.#pods.delete(record.namespace, record.name)
-    // Its owner may be forgotten before the last of its records is named.
-    record.describe()
-    record.gone = true
-    const before = record.addresses
-    record.addresses = []
-    const now = this.#nowUs()
-    moveAddresses(this.#index, record, before, [], now, now)
-  }
+/** 31 bits of FNV-1a. */
+function digest(value: string): number {
+  let hash = 0x811c9dc5
+  for (let i = 0; i < value.length; i++) hash = Math.imul(hash ^ value.charCodeAt(i), 0x01000193)
+  return hash >>> 1
 }
 
 function sameLabels(a: Labels | undefined, b: Labels | undefined): boolean {

@@ -4,10 +4,11 @@
 // the names and addresses of a service, nothing else; ended ones are remembered like those of pods.
 
 import { type AddressWords, parseAddress } from './address.js'
-import { AddressIndex } from './address-index.js'
-import { type Listed, NamedMap } from './named-map.js'
+import { AddressIndex, type Claim, type Holds, NO_HOLDS } from './address-index.js'
+import type { Listed } from './named-map.js'
 import type { ServiceName } from './names.js'
-import { type Fields, fields, list, port, sharedText, text } from './object.js'
+import { type Fields, fields, list, port, sharedText } from './object.js'
+import { RecordStore } from './record-store.js'
 
 /** Stands for every address of every node in the keys of node ports. */
 const ANY_NODE: AddressWords = [0, 0, 0, 0]
@@ -29,28 +30,23 @@ export function portKey(portNumber: number, protocol: number): number {
   return (portNumber << 8) | protocol
 }
 
-interface Claim {
-  readonly address: AddressWords
-  readonly qualifier: number
-  readonly name: ServiceName
-}
-
 interface ServiceRecord extends Listed {
   readonly headless: boolean
-  readonly claims: readonly Claim[]
+  /** Of addresses with port and protocol, and of cluster addresses alone. */
+  ports: Holds
+  addresses: Holds
   /** Every name that was made for it; there is one for each type and port name. */
   readonly names: ServiceName[]
 }
 
-export class ServiceStore {
-  readonly #services = new NamedMap<ServiceRecord>()
+export class ServiceStore extends RecordStore<ServiceRecord> {
   readonly #ports = new AddressIndex<ServiceName>()
   /** Cluster addresses alone, so that they are not taken for the world's. */
   readonly #addresses = new AddressIndex<ServiceName>()
   readonly #nowUs: () => number
-  #committed = false
 
   constructor(nowUs: () => number) {
+    super()
     this.#nowUs = nowUs
   }
 
@@ -82,94 +78,75 @@ export class ServiceStore {
    * the EndpointSlice says, for a service that is not known itself.
    */
   byBackend(namespace: string, name: string, portName: string | undefined): ServiceName | undefined {
-    const record = this.#services.get(namespace, name)
+    const record = this.records.get(namespace, name)
     if (record === undefined) return undefined
     return nameOf(record, record.headless ? 'Headless' : 'ClusterIP', portName)
   }
 
-  begin(): void {
-    this.#services.begin()
+  protected put(namespace: string, name: string, service: Fields): void {
+    const before = this.records.get(namespace, name)
+    const { record, ports, addresses } = readService(namespace, name, service, before)
+    this.records.set(record)
+    this.#move(record, before?.names ?? [], ports, addresses)
   }
 
-  upsert(object: unknown): boolean {
-    const service = fields(object)
-    const metadata = fields(service.metadata)
-    const namespace = sharedText(metadata.namespace)
-    const name = sharedText(metadata.name)
-    if (namespace === undefined || name === undefined) return false
-    const before = this.#services.get(namespace, name)
-    const record = readService(namespace, name, service, before?.names ?? [])
-    this.#services.set(record)
-    this.#move(before?.claims ?? [], record.claims)
-    return true
+  protected gone(record: ServiceRecord): void {
+    this.#move(record, [], [], [])
   }
 
-  remove(object: unknown): void {
-    const metadata = fields(fields(object).metadata)
-    const namespace = text(metadata.namespace)
-    const name = text(metadata.name)
-    if (namespace === undefined || name === undefined) return
-    const record = this.#services.delete(namespace, name)
-    if (record !== undefined) this.#move(record.claims, [])
-  }
-
-  commit(): void {
-    for (const record of this.#services.sweep()) this.#move(record.claims, [])
-    this.#committed = true
-  }
-
-  count(): number {
-    return this.#services.size
-  }
-
-  #move(before: readonly Claim[], after: readonly Claim[]): void {
+  /** `earlier` are the names that it may hold something by, beside its own. */
+  #move(
+    record: ServiceRecord,
+    earlier: readonly ServiceName[],
+    ports: readonly Claim<ServiceName>[],
+    addresses: readonly Claim<ServiceName>[],
+  ): void {
     const now = this.#nowUs()
-    const from = this.#committed ? now : 0
-    for (const { address, qualifier, name } of before) {
-      const stays = after.some(
-        (claim) =>
-          claim.name === name &&
-          claim.qualifier === qualifier &&
-          claim.address.every((word, i) => word === address[i]),
-      )
-      if (!stays) this.#index(qualifier).release(address, qualifier, name, now)
-    }
-    for (const { address, qualifier, name } of after) {
-      this.#index(qualifier).claim(address, qualifier, name, from)
-    }
-  }
-
-  #index(qualifier: number): AddressIndex<ServiceName> {
-    return qualifier === 0 ? this.#addresses : this.#ports
+    const from = this.committed ? now : 0
+    const mine = (name: ServiceName) => record.names.includes(name) || earlier.includes(name)
+    record.ports = this.#ports.move(record.ports, ports, mine, from, now)
+    record.addresses = this.#addresses.move(record.addresses, addresses, mine, from, now)
   }
 }
 
-function readService(namespace: string, name: string, service: Fields, known: ServiceName[]): ServiceRecord {
+interface Read {
+  readonly record: ServiceRecord
+  readonly ports: readonly Claim<ServiceName>[]
+  readonly addresses: readonly Claim<ServiceName>[]
+}
+
+function readService(
+  namespace: string,
+  name: string,
+  service: Fields,
+  before: ServiceRecord | undefined,
+): Read {
   const spec = fields(service.spec)
   const clusterAddresses = addresses([...list(spec.clusterIPs), spec.clusterIP])
   const externalAddresses = addresses(list(spec.externalIPs))
   const ingress = list(fields(fields(service.status).loadBalancer).ingress)
   const balancerAddresses = addresses(ingress.map((entry) => fields(entry).ip))
-  const claims: Claim[] = []
+  const known = before?.names ?? []
   const record: ServiceRecord = {
     namespace,
     name,
     round: 0,
     headless: spec.clusterIP === 'None',
-    claims,
+    ports: before?.ports ?? NO_HOLDS,
+    addresses: before?.addresses ?? NO_HOLDS,
     names: known.length < MOST_NAMES ? known : [],
   }
+  const ports: Claim<ServiceName>[] = []
   for (const entry of list(spec.ports).slice(0, MOST_PORTS)) {
     const portFields = fields(entry)
     const number = port(portFields.port)
     const protocol = protocolNumber(portFields.protocol)
     if (number === 0 || protocol === 0) continue
     const portName = sharedText(portFields.name)
-    const qualifier = portKey(number, protocol)
-    const claim = (type: string, list: readonly AddressWords[], by = qualifier) => {
-      for (const address of list) {
-        if (claims.length === MOST_CLAIMS) return
-        claims.push({ address, qualifier: by, name: nameOf(record, type, portName) })
+    const claim = (type: string, held: readonly AddressWords[], qualifier = portKey(number, protocol)) => {
+      for (const address of held) {
+        if (ports.length === MOST_CLAIMS) return
+        ports.push({ address, qualifier, holder: nameOf(record, type, portName) })
       }
     }
     claim('ClusterIP', clusterAddresses)
@@ -178,10 +155,12 @@ function readService(namespace: string, name: string, service: Fields, known: Se
     const nodePort = port(portFields.nodePort)
     if (nodePort !== 0) claim('NodePort', [ANY_NODE], portKey(nodePort, protocol))
   }
-  for (const address of clusterAddresses) {
-    claims.push({ address, qualifier: 0, name: nameOf(record, 'ClusterIP', undefined) })
-  }
-  return record
+  const whole = clusterAddresses.map((address) => ({
+    address,
+    qualifier: 0,
+    holder: nameOf(record, 'ClusterIP', undefined),
+  }))
+  return { record, ports, addresses: whole }
 }
 
 function addresses(texts: readonly unknown[]): AddressWords[] {

@@ -4,9 +4,10 @@
 // pods with that hash, and no one else sets the label. So ReplicaSets are needed for the pods of others only
 // (see `onWant`), and a cluster's old ReplicaSets need not be read at all.
 
-import { type Listed, NamedMap } from './named-map.js'
+import type { Listed } from './named-map.js'
 import type { WorkloadName } from './names.js'
-import { controller, fields, share, sharedText } from './object.js'
+import { controller, type Fields, share } from './object.js'
+import { RecordStore } from './record-store.js'
 
 export type OwnerKind = 'ReplicaSet' | 'Job'
 
@@ -16,85 +17,85 @@ interface Owned extends Listed {
 
 const MOST_SHARED = 32_768
 
+/** ReplicaSets, or Jobs: who controls each of them. */
+class OwnedStore extends RecordStore<Owned> {
+  readonly #workloads: WorkloadStore
+
+  constructor(workloads: WorkloadStore) {
+    super()
+    this.#workloads = workloads
+  }
+
+  find(namespace: string, name: string): Owned | undefined {
+    return this.records.get(namespace, name)
+  }
+
+  protected put(namespace: string, name: string, _: Fields, metadata: Fields): void {
+    const owner = this.#workloads.owner(metadata)
+    const before = this.records.get(namespace, name)
+    if (before !== undefined && before.owner === owner) before.round = this.records.round
+    else {
+      this.records.set({ namespace, name, owner, round: 0 })
+      this.#workloads.version++
+    }
+  }
+
+  /** The pods of what is removed keep their names: they are on their way out, too. */
+  protected gone(): void {}
+}
+
 export class WorkloadStore {
   /** Moves on when the owner of any of these has become known, or changed. */
   version = 0
   /** Told once for each kind, when the first pod turns up that cannot be named without it. */
   onWant: ((kind: OwnerKind) => void) | undefined
+  readonly owners: Readonly<Record<OwnerKind, OwnedStore>>
 
-  readonly #known = { ReplicaSet: new NamedMap<Owned>(), Job: new NamedMap<Owned>() }
   readonly #wanted = new Set<OwnerKind>()
   #names = new Map<string, WorkloadName>()
 
-  begin(kind: OwnerKind): void {
-    this.#known[kind].begin()
+  constructor() {
+    this.owners = { ReplicaSet: new OwnedStore(this), Job: new OwnedStore(this) }
   }
 
-  upsert(kind: OwnerKind, object: unknown): boolean {
-    const metadata = fields(fields(object).metadata)
-    const namespace = sharedText(metadata.namespace)
-    const name = sharedText(metadata.name)
-    if (namespace === undefined || name === undefined) return false
+  /** Who controls an object, by its metadata; equal ones are the same object. */
+  owner(metadata: Fields): WorkloadName | undefined {
     const found = controller(metadata)
-    const owner = found === undefined ? undefined : this.#share(found.kind, found.name)
-    const before = this.#known[kind].get(namespace, name)
-    if (before !== undefined && before.owner === owner) {
-      before.round = this.#known[kind].round
-      return true
-    }
-    this.#known[kind].set({ namespace, name, owner, round: 0 })
-    this.version++
-    return true
-  }
-
-  /** The pods of what is removed keep their names: they are on their way out, too. */
-  remove(kind: OwnerKind, object: unknown): void {
-    const metadata = fields(fields(object).metadata)
-    const namespace = sharedText(metadata.namespace)
-    const name = sharedText(metadata.name)
-    if (namespace !== undefined && name !== undefined) this.#known[kind].delete(namespace, name)
-  }
-
-  commit(kind: OwnerKind): void {
-    this.#known[kind].sweep()
-  }
-
-  count(kind: OwnerKind): number {
-    return this.#known[kind].size
+    return found === undefined ? undefined : this.#share(found.kind, found.name)
   }
 
   /** A pod has turned up whose name hangs on this owner. */
   want(kind: OwnerKind, namespace: string, name: string): void {
-    if (this.#wanted.has(kind) || this.#known[kind].get(namespace, name) !== undefined) return
+    if (this.#wanted.has(kind) || this.owners[kind].find(namespace, name) !== undefined) return
     this.#wanted.add(kind)
     this.onWant?.(kind)
   }
 
   /** Which object decides over the name of a pod of this owner; undefined when the pod alone says it all. */
-  decider(ownerKind: string, ownerName: string, templateHash: string | undefined): OwnerKind | undefined {
-    if (ownerKind === 'Job') return 'Job'
-    if (ownerKind !== 'ReplicaSet') return undefined
-    return deploymentOf(ownerName, templateHash) === undefined ? 'ReplicaSet' : undefined
+  decider(owner: WorkloadName, templateHash: string | undefined): OwnerKind | undefined {
+    if (owner.kind === 'Job') return 'Job'
+    if (owner.kind !== 'ReplicaSet') return undefined
+    return deploymentOf(owner.name, templateHash) === undefined ? 'ReplicaSet' : undefined
   }
 
-  /** The workload of a pod that `ownerKind` `ownerName` controls; undefined for owners that are no workload. */
+  /** The workload of a pod that `owner` controls; undefined for owners that are no workload. */
   resolve(
     namespace: string,
-    ownerKind: string,
-    ownerName: string,
+    owner: WorkloadName,
     templateHash: string | undefined,
   ): WorkloadName | undefined {
+    const { kind, name } = owner
     // Static pods are owned by their Node.
-    if (ownerKind === 'Node') return undefined
-    if (ownerKind === 'ReplicaSet' || ownerKind === 'Job') {
-      const known = this.#known[ownerKind].get(namespace, ownerName)
+    if (kind === 'Node') return undefined
+    if (kind === 'ReplicaSet' || kind === 'Job') {
+      const known = this.owners[kind].find(namespace, name)
       if (known?.owner !== undefined) return known.owner
-      const deployment = deploymentOf(ownerName, templateHash)
-      if (ownerKind === 'ReplicaSet' && known === undefined && deployment !== undefined) {
+      const deployment = deploymentOf(name, templateHash)
+      if (kind === 'ReplicaSet' && known === undefined && deployment !== undefined) {
         return this.#share('Deployment', share(deployment))
       }
     }
-    return this.#share(ownerKind, ownerName)
+    return owner
   }
 
   #share(kind: string, name: string): WorkloadName {

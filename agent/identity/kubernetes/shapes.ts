@@ -38,7 +38,13 @@ export const SHAPES: Readonly<Record<Kind, Readonly<Record<string, Shape>>>> = {
   EndpointSlice: {
     metadata,
     ports: [{ name: true, port: true, protocol: true }],
-    endpoints: [{ addresses: true, conditions: { ready: true, serving: true } }],
+    endpoints: [
+      {
+        addresses: true,
+        conditions: { ready: true, serving: true },
+        targetRef: { kind: true, namespace: true, name: true },
+      },
+    ],
   },
   Node: {
     metadata: {

@@ -168,7 +168,7 @@ describe('list', () => {
     server.script('/apis/apps/v1/replicasets', { list: [answer('partial-replicasets.http')] })
     start('ReplicaSet')
     await sink.until(() => sink.commits === 1)
-    expect(cluster.workloads.count('ReplicaSet')).toBe(2)
+    expect(cluster.count('ReplicaSet')).toBe(2)
     expect(server.asked.at(-1)?.accept).toMatch(/as=PartialObjectMetadata(List)?;g=meta.k8s.io;v=v1/)
   })
 

@@ -3,6 +3,7 @@
 import { AddressIndex } from './address-index.js'
 import { EndpointSliceStore } from './endpoint-slices.js'
 import type { Holder } from './holder.js'
+import { IngressStore } from './ingresses.js'
 import { NamespaceStore } from './namespaces.js'
 import { NodeStore } from './nodes.js'
 import { PodStore } from './pods.js'
@@ -20,6 +21,7 @@ export class Cluster implements ObjectSink {
   readonly nodes: NodeStore
   readonly workloads = new WorkloadStore()
   readonly pods: PodStore
+  readonly ingresses = new IngressStore()
   readonly services: ServiceStore
   readonly endpointSlices: EndpointSliceStore
   readonly namespaces = new NamespaceStore()
@@ -29,12 +31,13 @@ export class Cluster implements ObjectSink {
   constructor(nodeName: string, nowUs: () => number) {
     this.nodes = new NodeStore(this.addresses, this.podRanges, nodeName, nowUs)
     this.pods = new PodStore(this.addresses, this.nodes, this.workloads, nodeName, nowUs)
-    this.services = new ServiceStore(nowUs)
+    this.services = new ServiceStore(this.ingresses, nowUs)
     this.endpointSlices = new EndpointSliceStore(nowUs)
     this.#stores = {
       Pod: this.pods,
       Service: this.services,
       EndpointSlice: this.endpointSlices,
+      Ingress: this.ingresses,
       Node: this.nodes,
       Namespace: this.namespaces,
       ReplicaSet: this.workloads.owners.ReplicaSet,

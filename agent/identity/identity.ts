@@ -63,8 +63,8 @@ export class ClusterIdentity implements Identity {
       source[row] = from?.describe() ?? this.#stranger(batch.source, row, flags & FlowFlag.SOURCE_AT_VETH)
       destination[row] =
         to?.describe() ?? this.#stranger(batch.destination, row, flags & FlowFlag.DESTINATION_AT_VETH)
-      const fromHere = (flags & FlowFlag.SOURCE_AT_VETH) !== 0 || from?.local === true
-      const toHere = (flags & FlowFlag.DESTINATION_AT_VETH) !== 0 || to?.local === true
+      const fromHere = (flags & FlowFlag.SOURCE_AT_VETH) !== 0 || this.#isHere(from, batch.source, row)
+      const toHere = (flags & FlowFlag.DESTINATION_AT_VETH) !== 0 || this.#isHere(to, batch.destination, row)
       direction[row] = fromHere
         ? toHere
           ? Direction.LOCAL
@@ -97,6 +97,13 @@ export class ClusterIdentity implements Identity {
     return start > 0 && start !== time ? addresses.get(w0, w1, w2, w3, 0, start) : undefined
   }
 
+  /** Is the end on this node? One that nobody holds is where its address belongs. */
+  #isHere(holder: Holder | undefined, column: Uint32Array, row: number): boolean {
+    if (holder !== undefined) return holder.local
+    const at = row * 4
+    return this.#cluster.nodes.ownRanges.has(column[at]!, column[at + 1]!, column[at + 2]!, column[at + 3]!)
+  }
+
   /** The name of an address that nobody holds. */
   #stranger(column: Uint32Array, row: number, atVeth: number): Name {
     if ((atVeth & LOCAL_FLAGS) !== 0) return UNKNOWN
@@ -109,7 +116,7 @@ export class ClusterIdentity implements Identity {
     if (
       cluster.podRanges.has(w0, w1, w2, w3) ||
       cluster.addresses.has(w0, w1, w2, w3, 0) ||
-      cluster.services.hasClusterAddress(w0, w1, w2, w3) ||
+      cluster.services.hasAddress(w0, w1, w2, w3) ||
       (!this.synced && isPrivate(w0, w1, w2, w3))
     )
       return UNKNOWN

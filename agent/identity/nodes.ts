@@ -6,7 +6,7 @@ import { type AddressIndex, type Holds, NO_HOLDS } from './address-index.js'
 import { type Holder, moveAddresses } from './holder.js'
 import { EndpointKind, type Name } from './names.js'
 import { type Fields, fields, type Labels, labels, list, sharedText, text } from './object.js'
-import type { RangeSet } from './ranges.js'
+import { RangeSet } from './ranges.js'
 
 /** Annotations in which CNI plugins write addresses of a node that its status does not list. */
 export const ADDRESS_ANNOTATIONS = [
@@ -59,6 +59,9 @@ export class NodeStore {
   version = 0
   /** The node that this agent runs on. */
   readonly self: Holder
+
+  /** Pod ranges of the node that this agent runs on. */
+  readonly ownRanges = new RangeSet()
 
   readonly #index: AddressIndex<Holder>
   readonly #podRanges: RangeSet
@@ -142,8 +145,7 @@ export class NodeStore {
     record.addresses = []
     const now = this.#nowUs()
     this.#move(record, now, now)
-    for (const range of record.ranges) this.#podRanges.delete(range)
-    record.ranges = []
+    this.#changeRanges(record, [])
     record.rangeTexts = ''
   }
 
@@ -158,10 +160,19 @@ export class NodeStore {
     const texts = (listed.length > 0 ? listed : [spec.podCIDR]).map(text).filter((t) => t !== undefined)
     const joined = texts.join(',')
     if (joined === record.rangeTexts) return
-    for (const range of record.ranges) this.#podRanges.delete(range)
-    record.ranges = texts.map(parseRange).filter((range) => range !== undefined)
+    this.#changeRanges(
+      record,
+      texts.map(parseRange).filter((range) => range !== undefined),
+    )
     record.rangeTexts = joined
-    for (const range of record.ranges) this.#podRanges.add(range)
+  }
+
+  #changeRanges(record: NodeRecord, ranges: readonly AddressRange[]): void {
+    for (const set of record === this.#self ? [this.#podRanges, this.ownRanges] : [this.#podRanges]) {
+      for (const range of record.ranges) set.delete(range)
+      for (const range of ranges) set.add(range)
+    }
+    record.ranges = ranges
   }
 }
 

@@ -5,10 +5,12 @@
 
 import { type AddressWords, parseAddress } from './address.js'
 import { AddressIndex, type Claim, type Holds, NO_HOLDS } from './address-index.js'
+import type { IngressStore } from './ingresses.js'
 import type { Listed } from './named-map.js'
 import type { ServiceName } from './names.js'
 import { type Fields, fields, list, port, sharedText } from './object.js'
 import { RecordStore } from './record-store.js'
+import { ServicePort } from './service-port.js'
 
 /** Stands for every address of every node in the keys of node ports. */
 const ANY_NODE: AddressWords = [0, 0, 0, 0]
@@ -32,21 +34,26 @@ export function portKey(portNumber: number, protocol: number): number {
 
 interface ServiceRecord extends Listed {
   readonly headless: boolean
-  /** Of addresses with port and protocol, and of cluster addresses alone. */
+  /** Of addresses with port and protocol, and of addresses alone. */
   ports: Holds
   addresses: Holds
-  /** Every name that was made for it; there is one for each type and port name. */
-  readonly names: ServiceName[]
+  /** Every port that was named; there is one for each type, port name and number. */
+  readonly names: ServicePort[]
+  /** Number of each port name, '' where it has none. */
+  readonly numbers: ReadonlyMap<string, number>
 }
 
 export class ServiceStore extends RecordStore<ServiceRecord> {
-  readonly #ports = new AddressIndex<ServiceName>()
-  /** Cluster addresses alone, so that they are not taken for the world's. */
-  readonly #addresses = new AddressIndex<ServiceName>()
+  readonly #ports = new AddressIndex<ServicePort>()
+  /** Addresses alone, so that they are not taken for the world's. */
+  readonly #addresses = new AddressIndex<ServicePort>()
   readonly #nowUs: () => number
 
-  constructor(nowUs: () => number) {
+  readonly #ingresses: IngressStore
+
+  constructor(ingresses: IngressStore, nowUs: () => number) {
     super()
+    this.#ingresses = ingresses
     this.#nowUs = nowUs
   }
 
@@ -60,16 +67,16 @@ export class ServiceStore extends RecordStore<ServiceRecord> {
     protocol: number,
     timeUs: number,
   ): ServiceName | undefined {
-    return this.#ports.get(w0, w1, w2, w3, portKey(portNumber, protocol), timeUs)
+    return this.#ports.get(w0, w1, w2, w3, portKey(portNumber, protocol), timeUs)?.describe()
   }
 
   /** The service that has this port on every node, at that time. */
   byNodePort(portNumber: number, protocol: number, timeUs: number): ServiceName | undefined {
-    return this.#ports.get(0, 0, 0, 0, portKey(portNumber, protocol), timeUs)
+    return this.#ports.get(0, 0, 0, 0, portKey(portNumber, protocol), timeUs)?.describe()
   }
 
-  /** True for the cluster address of any service, whatever the port. */
-  hasClusterAddress(w0: number, w1: number, w2: number, w3: number): boolean {
+  /** True for an address of any service, whatever the port. */
+  hasAddress(w0: number, w1: number, w2: number, w3: number): boolean {
     return this.#addresses.has(w0, w1, w2, w3, 0)
   }
 
@@ -80,12 +87,19 @@ export class ServiceStore extends RecordStore<ServiceRecord> {
   byBackend(namespace: string, name: string, portName: string | undefined): ServiceName | undefined {
     const record = this.records.get(namespace, name)
     if (record === undefined) return undefined
-    return nameOf(record, record.headless ? 'Headless' : 'ClusterIP', portName)
+    const number = record.numbers.get(portName ?? '') ?? 0
+    return nameOf(
+      this.#ingresses,
+      record,
+      record.headless ? 'Headless' : 'ClusterIP',
+      portName,
+      number,
+    ).describe()
   }
 
   protected put(namespace: string, name: string, service: Fields): void {
     const before = this.records.get(namespace, name)
-    const { record, ports, addresses } = readService(namespace, name, service, before)
+    const { record, ports, addresses } = readService(this.#ingresses, namespace, name, service, before)
     this.records.set(record)
     this.#move(record, before?.names ?? [], ports, addresses)
   }
@@ -97,13 +111,13 @@ export class ServiceStore extends RecordStore<ServiceRecord> {
   /** `earlier` are the names that it may hold something by, beside its own. */
   #move(
     record: ServiceRecord,
-    earlier: readonly ServiceName[],
-    ports: readonly Claim<ServiceName>[],
-    addresses: readonly Claim<ServiceName>[],
+    earlier: readonly ServicePort[],
+    ports: readonly Claim<ServicePort>[],
+    addresses: readonly Claim<ServicePort>[],
   ): void {
     const now = this.#nowUs()
     const from = this.committed ? now : 0
-    const mine = (name: ServiceName) => record.names.includes(name) || earlier.includes(name)
+    const mine = (name: ServicePort) => record.names.includes(name) || earlier.includes(name)
     record.ports = this.#ports.move(record.ports, ports, mine, from, now)
     record.addresses = this.#addresses.move(record.addresses, addresses, mine, from, now)
   }
@@ -111,22 +125,27 @@ export class ServiceStore extends RecordStore<ServiceRecord> {
 
 interface Read {
   readonly record: ServiceRecord
-  readonly ports: readonly Claim<ServiceName>[]
-  readonly addresses: readonly Claim<ServiceName>[]
+  readonly ports: readonly Claim<ServicePort>[]
+  readonly addresses: readonly Claim<ServicePort>[]
 }
 
 function readService(
+  ingresses: IngressStore,
   namespace: string,
   name: string,
   service: Fields,
   before: ServiceRecord | undefined,
 ): Read {
   const spec = fields(service.spec)
-  const clusterAddresses = addresses([...list(spec.clusterIPs), spec.clusterIP])
-  const externalAddresses = addresses(list(spec.externalIPs))
-  const ingress = list(fields(fields(service.status).loadBalancer).ingress)
-  const balancerAddresses = addresses(ingress.map((entry) => fields(entry).ip))
+  const clusterTexts = [...list(spec.clusterIPs), spec.clusterIP]
+  const externalTexts = list(spec.externalIPs)
+  const balancers = list(fields(fields(service.status).loadBalancer).ingress)
+  const balancerTexts = balancers.map((entry) => fields(entry).ip)
+  const clusterAddresses = addresses(clusterTexts)
+  const externalAddresses = addresses(externalTexts)
+  const balancerAddresses = addresses(balancerTexts)
   const known = before?.names ?? []
+  const numbers = new Map<string, number>()
   const record: ServiceRecord = {
     namespace,
     name,
@@ -135,18 +154,20 @@ function readService(
     ports: before?.ports ?? NO_HOLDS,
     addresses: before?.addresses ?? NO_HOLDS,
     names: known.length < MOST_NAMES ? known : [],
+    numbers,
   }
-  const ports: Claim<ServiceName>[] = []
+  const ports: Claim<ServicePort>[] = []
   for (const entry of list(spec.ports).slice(0, MOST_PORTS)) {
     const portFields = fields(entry)
     const number = port(portFields.port)
     const protocol = protocolNumber(portFields.protocol)
     if (number === 0 || protocol === 0) continue
     const portName = sharedText(portFields.name)
+    numbers.set(portName ?? '', number)
     const claim = (type: string, held: readonly AddressWords[], qualifier = portKey(number, protocol)) => {
       for (const address of held) {
         if (ports.length === MOST_CLAIMS) return
-        ports.push({ address, qualifier, holder: nameOf(record, type, portName) })
+        ports.push({ address, qualifier, holder: nameOf(ingresses, record, type, portName, number) })
       }
     }
     claim('ClusterIP', clusterAddresses)
@@ -155,10 +176,11 @@ function readService(
     const nodePort = port(portFields.nodePort)
     if (nodePort !== 0) claim('NodePort', [ANY_NODE], portKey(nodePort, protocol))
   }
-  const whole = clusterAddresses.map((address) => ({
+  const holder = nameOf(ingresses, record, 'ClusterIP', undefined, 0)
+  const whole = addresses([...clusterTexts, ...externalTexts, ...balancerTexts]).map((address) => ({
     address,
     qualifier: 0,
-    holder: nameOf(record, 'ClusterIP', undefined),
+    holder,
   }))
   return { record, ports, addresses: whole }
 }
@@ -175,15 +197,17 @@ function addresses(texts: readonly unknown[]): AddressWords[] {
   return result
 }
 
-/** The one name object of this service for a type and port name. */
-function nameOf(record: ServiceRecord, type: string, portName: string | undefined): ServiceName {
-  for (const name of record.names) if (name.type === type && name.portName === portName) return name
-  const made = Object.freeze({
-    namespace: record.namespace,
-    name: record.name,
-    type,
-    ...(portName === undefined ? {} : { portName }),
-  })
+/** The one object for this type and port of a service. */
+function nameOf(
+  ingresses: IngressStore,
+  record: ServiceRecord,
+  type: string,
+  portName: string | undefined,
+  port: number,
+): ServicePort {
+  for (const known of record.names)
+    if (known.type === type && known.portName === portName && known.port === port) return known
+  const made = new ServicePort(ingresses, record, type, portName, port)
   record.names.push(made)
   return made
 }

@@ -7,6 +7,7 @@ export const KINDS = {
   Pod: 'pods',
   Service: 'services',
   EndpointSlice: 'endpointslices',
+  Ingress: 'ingresses',
   Node: 'nodes',
   Namespace: 'namespaces',
   ReplicaSet: 'replicasets',

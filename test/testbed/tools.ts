@@ -1,6 +1,6 @@
 // Where the repository is, and its small C programs: compiled on first use, again when their source changed.
 
-import { existsSync, mkdirSync, renameSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { run } from './run.js'
@@ -18,7 +18,7 @@ export const repository: string = (() => {
 
 const built = new Map<string, Promise<string>>()
 
-/** The path of test/testbed/<name>.c compiled. */
+/** The path of a program compiled: of test/testbed/<name>.c, or of all sources in test/testbed/<name>/. */
 export function tool(name: 'traffic' | 'forward'): Promise<string> {
   let path = built.get(name)
   if (path === undefined) {
@@ -29,13 +29,19 @@ export function tool(name: 'traffic' | 'forward'): Promise<string> {
 }
 
 async function compile(name: string): Promise<string> {
-  const source = join(repository, 'test/testbed', `${name}.c`)
+  const place = join(repository, 'test/testbed', name)
+  const sources = existsSync(place)
+    ? readdirSync(place)
+        .sort()
+        .map((file) => join(place, file))
+    : [`${place}.c`]
   const target = join(repository, '.make', name)
-  const fresh = existsSync(target) && statSync(target).mtimeMs > statSync(source).mtimeMs
-  if (fresh) return target
+  const fresh = (source: string) => existsSync(target) && statSync(target).mtimeMs > statSync(source).mtimeMs
+  if (sources.every(fresh)) return target
   mkdirSync(dirname(target), { recursive: true })
   const own = `${target}.${process.pid}` // several processes may come here at once
-  await run(['gcc', '-O2', '-Wall', '-Wextra', '-Werror', '-o', own, source])
+  const units = sources.filter((source) => source.endsWith('.c'))
+  await run(['gcc', '-O2', '-Wall', '-Wextra', '-Werror', '-o', own, ...units])
   renameSync(own, target)
   return target
 }

@@ -1,4 +1,4 @@
-// The traffic tool (traffic.c) as functions: exact numbers of connections, bytes and datagrams inside a namespace.
+// The traffic tool (traffic/) as functions: exact numbers of connections, bytes and datagrams inside a namespace.
 
 import type { Namespace } from './namespace.js'
 import type { Task } from './task.js'
@@ -109,6 +109,59 @@ export function tcpConnect(
   return report(where, ['tcp-connect', '--to', to, ...flags(options)], options.seconds)
 }
 
+/** A connection that is open, its first segment acknowledged, and waits. */
+export interface HeldConnection {
+  readonly task: Task
+  /** Lets it go on to its end; counts only what its socket has sent and got since it was open. */
+  finish(): Promise<TcpReport>
+}
+
+/** Opens one connection and holds it; resolves when nothing of it is under way. */
+export async function tcpHold(
+  where: Namespace,
+  to: string,
+  options: Pick<TcpConnectOptions, 'bytesOut' | 'bytesIn' | 'from' | 'sourcePort'> = {},
+): Promise<HeldConnection> {
+  const task = await where.start([
+    await tool('traffic'),
+    'tcp-connect',
+    '--to',
+    to,
+    '--hold',
+    ...flags(options),
+  ])
+  await task.said(/^OPEN$/m)
+  return {
+    task,
+    async finish() {
+      task.signal('SIGUSR1')
+      const line = (await task.done()).trimEnd().split('\n').at(-1) ?? ''
+      const all = JSON.parse(line) as TcpReport & { segmentsOutBefore: number; segmentsInBefore: number }
+      return {
+        ...all,
+        segmentsOut: all.segmentsOut - all.segmentsOutBefore,
+        segmentsIn: all.segmentsIn - all.segmentsInBefore,
+      }
+    },
+  }
+}
+
+/** One end of a tunnel through user space: the device `device`, its packets inside UDP between two endpoints. */
+export async function relay(where: Namespace, device: string, own: string, peer: string): Promise<Task> {
+  const task = await where.start([
+    await tool('traffic'),
+    'relay',
+    '--interface',
+    device,
+    '--listen',
+    own,
+    '--to',
+    peer,
+  ])
+  await task.said(/^READY \d+$/m)
+  return task
+}
+
 /** Receives datagrams, and sends them back with `echo`. */
 export function udpServer(
   where: Namespace,
@@ -135,7 +188,7 @@ export async function sendFrames(
   return JSON.parse(stdout) as { sent: number; bytes: number }
 }
 
-/** Sends one IPv4 frame (hex) again and again, each time from another random source; see traffic.c. */
+/** Sends one IPv4 frame (hex) again and again, each time from another random source; see traffic/frames.c. */
 export async function flood(
   where: Namespace,
   device: string,

@@ -125,6 +125,7 @@ export interface FlowJson {
   observations?: ObservationJson[]
   views?: ViewJson[]
   initiatorInferred?: boolean
+  unseen?: string
   own?: boolean
   endReason?: string
 }

@@ -28,6 +28,7 @@ export const RESOURCES: readonly Resource[] = [
   resource('Pod', '', 'v1'),
   resource('Service', '', 'v1'),
   resource('EndpointSlice', 'discovery.k8s.io', 'v1'),
+  resource('Ingress', 'networking.k8s.io', 'v1'),
   resource('Node', '', 'v1'),
   resource('Namespace', '', 'v1', { metadataOnly: true }),
   resource('ReplicaSet', 'apps', 'v1', { metadataOnly: true, onDemand: true }),

@@ -8,6 +8,9 @@ import { Projection, type Shape } from './projection.js'
 /** Of bookmarks: the end of the initial events. */
 export const INITIAL_END = 'k8s.io/initial-events-end'
 
+/** networking.k8s.io/v1 IngressBackend. */
+const ingressBackend = { service: { name: true, port: { name: true, number: true } } } satisfies Shape
+
 const metadata = {
   name: true,
   namespace: true,
@@ -45,6 +48,13 @@ export const SHAPES: Readonly<Record<Kind, Readonly<Record<string, Shape>>>> = {
         targetRef: { kind: true, namespace: true, name: true },
       },
     ],
+  },
+  Ingress: {
+    metadata,
+    spec: {
+      defaultBackend: ingressBackend,
+      rules: [{ http: { paths: [{ backend: ingressBackend }] } }],
+    },
   },
   Node: {
     metadata: {

@@ -142,6 +142,7 @@ describe('names of the recorded cluster', () => {
       pods: 10,
       services: 11,
       endpointslices: 10,
+      ingresses: 1,
       nodes: 2,
       namespaces: 6,
       replicasets: 2,

@@ -106,6 +106,7 @@ describe('with a kubeconfig', () => {
       'pods true 11',
       'services true 11',
       'endpointslices true 10',
+      'ingresses true 1',
       'nodes true 2',
       'namespaces true 6',
       'jobs true 1',
@@ -159,7 +160,7 @@ describe('with a kubeconfig', () => {
     names.setLocalAddresses(['172.18.0.2'])
     await expect
       .poll(() => names.resources().filter(({ lastError }) => lastError !== undefined).length)
-      .toBe(5)
+      .toBe(6)
     expect(names.synced).toBe(false)
     expect(names.resources()[0]?.lastError).toMatch(
       /cannot reach the API server at 127\.0\.0\.1:\d+.*ECONNREFUSED/,

@@ -1,0 +1,6 @@
+// All beds of the corpus.
+
+import type { CorpusBed } from '../bed.js'
+import { recorded } from './recorded.js'
+
+export const beds: readonly CorpusBed[] = [recorded]

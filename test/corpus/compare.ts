@@ -44,7 +44,13 @@ function arrow({ interface: name, direction }: ObservationJson): string {
 /** The cells that were written down, with what the run alone knows filled in. */
 export function expectedCells(built: Built, expected: Expected, made: Made): Cells {
   const port = (value: Port): number =>
-    value === 'client' ? made.clientPort : value === 'translated' ? made.translatedPort : value
+    value === 'client'
+      ? made.clientPort
+      : value === 'translated'
+        ? made.translatedPort
+        : value === 'proxy'
+          ? (made.proxied?.port ?? 0)
+          : value
   const end = ({ port: written, ...rest }: EndWithPort) => ({
     ...rest,
     ...(written === undefined ? {} : { port: port(written) }),

@@ -1,8 +1,8 @@
 // The form of the corpus: a labelled connection is a row, and its expected records are written down in it before anything
 // runs. Types only, and the few words that stand for what a run alone can know (ports that were chosen at random).
 
-/** Ports that only the run knows: the client's own, and what the translation made of it. */
-export type Port = number | 'client' | 'translated'
+/** Ports that only the run knows: the client's own, what the translation made of it, that of a proxy's own connection. */
+export type Port = number | 'client' | 'translated' | 'proxy'
 
 /** One end as the record must have it, without its port. A cell that is absent must be absent. */
 export interface End {
@@ -64,6 +64,8 @@ export interface Expected {
   readonly protocol?: string
   /** What it must have counted; unless given, each direction all that the socket sent and got. */
   readonly counts?: { readonly forward: number | 'all'; readonly reverse: number | 'all' }
+  /** The connection that the proxy made, not the client's. */
+  readonly ofProxy?: true
 }
 
 /** Records by the node that tells them; a node that is not here must tell nothing of the connection. */
@@ -80,6 +82,8 @@ export interface Talk {
   readonly port?: number
   /** The node that translates it, whose conntrack knows who answered and which port became the client's. */
   readonly translatedAt?: string
+  /** A place on the way that ends the connection and goes on with one of its own (Built.proxies). */
+  readonly proxy?: string
   /** TCP: open before the agents start, and gone on with after. */
   readonly openBefore?: true
 }

@@ -215,7 +215,9 @@ function judgeOne(
   const rest = [...found]
   for (const wanted of expected) {
     const protocol = wanted.protocol ?? made.protocol
-    const at = rest.findIndex((flow) => flow.protocol === protocol)
+    const at = rest.findIndex(
+      (flow) => flow.protocol === protocol && isOfProxy(flow, made) === (wanted.ofProxy ?? false),
+    )
     const flow = rest.splice(at, 1)[0]
     if (at < 0 || flow === undefined) {
       wrong.push(`no flow of ${protocol}`)
@@ -233,10 +235,14 @@ function counts(agent: RunningAgent, flow: FlowJson, wanted: Expected, made: Mad
   if (!told.consistent) wrong.push('the deltas do not add up to the totals')
   for (const direction of ['forward', 'reverse'] as const) {
     const should = wanted.counts?.[direction] ?? 'all'
-    const packets = should === 'all' ? made[direction] : should
+    const all = wanted.ofProxy ? (made.proxied?.[direction] ?? 0) : made[direction]
+    const packets = should === 'all' ? all : should
     if (flow[direction].totalPackets !== packets)
       wrong.push(`${direction} is ${flow[direction].totalPackets} packets, not ${packets}`)
-    const octets = should === 'all' && wanted.protocol === undefined ? made.octets?.[direction] : undefined
+    const octets =
+      should === 'all' && wanted.protocol === undefined && !wanted.ofProxy
+        ? made.octets?.[direction]
+        : undefined
     if (octets !== undefined && flow[direction].totalBytes !== octets)
       wrong.push(`${direction} is ${flow[direction].totalBytes} octets, not ${octets}`)
   }
@@ -257,10 +263,18 @@ function belongs(flow: FlowJson, made: Made, expected: readonly Expected[] = [])
         .join(),
     )
   }
+  if (isOfProxy(flow, made)) return true
   return ends.some(
     (end) =>
       (end?.ip === made.clientIp && end.port === made.clientPort) ||
       (end?.ip === made.translatedIp && end.port === made.translatedPort),
+  )
+}
+
+function isOfProxy(flow: FlowJson, { proxied }: Made): boolean {
+  return (
+    proxied !== undefined &&
+    [flow.source, flow.destination].some((end) => end?.ip === proxied.ip && end.port === proxied.port)
   )
 }
 

@@ -21,6 +21,13 @@ export interface Made {
   readonly answeredBy: string
   readonly translatedIp: string
   readonly translatedPort: number
+  /** What a proxy on the way made of it. */
+  readonly proxied?: {
+    readonly ip: string
+    readonly port: number
+    readonly forward: number
+    readonly reverse: number
+  }
 }
 
 const UDP_DATAGRAMS = 3
@@ -69,7 +76,19 @@ export async function talk(built: Built, row: Row, port: number): Promise<Made> 
   if (became !== 1) throw new Error(`${row.name}: ${kind} did not come about: ${JSON.stringify(sent)}`)
   // with time stamps each segment has 12 octets of options, a SYN 20 (RFC 9293, RFC 7323)
   const octets = (payload: number, segments: number) => payload + segments * (header + 32) + 8
+  const { proxy } = row.talk
+  const beyond = proxy === undefined ? undefined : await built.proxies?.[proxy]?.next()
   return {
+    ...(proxy === undefined || beyond === undefined
+      ? {}
+      : {
+          proxied: {
+            ip: built.address(proxy, row.family),
+            port: beyond.port,
+            forward: beyond.segmentsOut,
+            reverse: beyond.segmentsIn,
+          },
+        }),
     ...(kind === 'tcp' ? await ends(built, row, 'tcp', clientIp, port) : plain(row, clientIp, port)),
     protocol: 'TCP',
     forward: kind === 'tcp' ? sent.segmentsOut : 1,

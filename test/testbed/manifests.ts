@@ -53,7 +53,11 @@ export function manifests(nodes: readonly Node[], services: readonly Service[]):
     ),
     ...workloads.values(),
     ...podObjects,
-    ...services.flatMap((service) => [serviceObject(service), sliceObject(service)]),
+    ...services.flatMap((service) => [
+      serviceObject(service),
+      sliceObject(service, 4),
+      ...(service.clusterIP6 === undefined ? [] : [sliceObject(service, 6)]),
+    ]),
   ]
 }
 
@@ -165,13 +169,14 @@ function podObject(pod: Pod, workloads: Map<string, Manifest>): Manifest {
 
 function serviceObject(service: Service): Manifest {
   const ingresses = service.ingresses ?? []
+  const six = service.clusterIP6 === undefined ? [] : [service.clusterIP6]
   return {
     ...object('v1', 'Service', service.namespace, service.name),
     spec: {
       type: service.type ?? 'ClusterIP',
       clusterIP: service.clusterIP,
-      clusterIPs: [service.clusterIP],
-      ipFamilies: ['IPv4'],
+      clusterIPs: [service.clusterIP, ...six],
+      ipFamilies: ['IPv4', ...(six.length === 0 ? [] : ['IPv6'])],
       ports: service.ports.map((port) => ({
         ...(port.name === undefined ? {} : { name: port.name }),
         protocol: (port.protocol ?? 'tcp').toUpperCase(),
@@ -184,7 +189,7 @@ function serviceObject(service: Service): Manifest {
   }
 }
 
-function sliceObject(service: Service): Manifest {
+function sliceObject(service: Service, family: 4 | 6): Manifest {
   const labels = {
     'kubernetes.io/service-name': service.name,
     'endpointslice.kubernetes.io/managed-by': 'endpointslice-controller.k8s.io',
@@ -194,13 +199,13 @@ function sliceObject(service: Service): Manifest {
       'discovery.k8s.io/v1',
       'EndpointSlice',
       service.namespace,
-      `${service.name}-${templateHash(service.name).slice(0, 5)}`,
+      `${service.name}-${templateHash(`${service.name}${family === 4 ? '' : family}`).slice(0, 5)}`,
       labels,
       object('v1', 'Service', service.namespace, service.name),
     ),
-    addressType: 'IPv4',
+    addressType: `IPv${family}`,
     endpoints: service.backends.map((backend) => ({
-      addresses: [backend.ip],
+      addresses: [(family === 4 ? backend.ip : backend.ip6) ?? ''],
       conditions: { ready: true, serving: true, terminating: false },
       ...('name' in backend
         ? {

@@ -71,9 +71,14 @@ export class Node extends Namespace {
   }
 
   /** Turns an existing namespace, whose uplink eth0 is connected but not set up, into a node. */
-  static async settle(place: NodePlace, gateway: string, options: NodeOptions): Promise<Node> {
+  static async settle(
+    place: NodePlace,
+    [gateway, gateway6]: readonly [string, string],
+    options: NodeOptions,
+  ): Promise<Node> {
     const node = new Node(place, options)
     const six = options.ip6 === undefined ? [] : [`addr add ${options.ip6}/64 dev eth0 nodad`]
+    const masquerade = options.masquerade ?? true
     const bridged = (options.bridgeNetfilter ?? true) ? 1 : 0
     if (bridged === 1 && !existsSync('/proc/sys/net/bridge')) {
       // Built in on some kernels, a module on others. Without it a service's backend on the client's own bridge answers
@@ -86,6 +91,7 @@ export class Node extends Namespace {
         ...six,
         'link set eth0 up',
         `route add default via ${gateway}`,
+        ...(options.ip6 === undefined ? [] : [`route add default via ${gateway6}`]),
       ),
       node.exec(['sh', '-ec', 'cd /proc/sys/net; eval "$(cat)"'], {
         input:
@@ -94,7 +100,10 @@ export class Node extends Namespace {
           // Where the module is missing bridged frames bypass netfilter anyway.
           `for f in ip ip6; do n=bridge/bridge-nf-call-$\{f}tables; [ ! -e $n ] || echo ${bridged} > $n; done\n`,
       }),
-      (options.masquerade ?? true) ? node.nft(masqueradeRules(place.podCidr, place.clusterCidrs)) : undefined,
+      ...(masquerade
+        ? [place.podCidr, ...(options.podCidr6 === undefined ? [] : [options.podCidr6])]
+        : []
+      ).map((range) => node.nft(masqueradeRules(range, place.clusterCidrs))),
     ])
     return node
   }
@@ -134,6 +143,8 @@ export class Node extends Namespace {
   /** Replaces this node's service rules by those of `services` (nftables in kube-proxy's shape). */
   async services(services: readonly Service[]): Promise<void> {
     await this.nft(serviceRules(services, { podCidr: this.podCidr, nodeIp: this.ip }))
+    if (this.podCidr6 === undefined || this.ip6 === undefined) return
+    await this.nft(serviceRules(services, { podCidr: this.podCidr6, nodeIp: this.ip6 }, 6))
   }
 
   /** Loads recorded nftables rules as they are. */

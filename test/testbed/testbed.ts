@@ -2,6 +2,7 @@
 // bears its prefix and goes when it is closed, when its process ends, or with the next sweep.
 //
 //   world 203.0.113.0/24 --- fabric (bridge br0 172.18.0.1/16) --- eth0 of each node --- cni0 or veths --- pods
+//   world fd00:113::/64                     (fd00:18::1/64)
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { type Manifest, manifests } from './manifests.js'
@@ -16,15 +17,19 @@ import { tool } from './tools.js'
 
 const NODE_NETWORK = '172.18'
 const WORLD_NETWORK = '203.0.113'
+const NODE_NETWORK6 = 'fd00:18:'
+const WORLD_NETWORK6 = 'fd00:113:'
 /** What pods speak to under their own addresses. */
-const CLUSTER_CIDRS = ['10.244.0.0/16', `${NODE_NETWORK}.0.0/16`]
+const CLUSTER_CIDRS = ['10.244.0.0/16', `${NODE_NETWORK}.0.0/16`, 'fd00:244::/32', `${NODE_NETWORK6}:/64`]
 
 /** A host outside the cluster. */
 export class World extends Namespace {
   readonly ip: string
-  constructor(netns: string, ip: string) {
+  readonly ip6: string | undefined
+  constructor(netns: string, ip: string, ip6?: string) {
     super(netns)
     this.ip = ip
+    this.ip6 = ip6
   }
 }
 
@@ -59,6 +64,8 @@ export class Testbed {
           'link add world0 type bridge forward_delay 0 stp_state 0',
           `addr add ${NODE_NETWORK}.0.1/16 dev br0`,
           `addr add ${WORLD_NETWORK}.1/24 dev world0`,
+          `addr add ${NODE_NETWORK6}:1/64 dev br0 nodad`,
+          `addr add ${WORLD_NETWORK6}:1/64 dev world0 nodad`,
           'link set br0 up',
           'link set world0 up',
         ),
@@ -94,20 +101,27 @@ export class Testbed {
     }
     const netns = `${this.prefix}${name}`
     await this.#join(netns, `n${number}`, 'br0')
-    const node = await Node.settle(place, `${NODE_NETWORK}.0.1`, options)
+    const node = await Node.settle(place, [`${NODE_NETWORK}.0.1`, `${NODE_NETWORK6}:1`], options)
     this.nodes.push(node)
     return node
   }
 
   /** Adds a host outside the cluster. */
-  async world(name: string, options: { ip?: string } = {}): Promise<World> {
+  async world(name: string, options: { ip?: string; ip6?: string } = {}): Promise<World> {
     const number = ++this.#sequence
-    const world = new World(`${this.prefix}${name}`, options.ip ?? `${WORLD_NETWORK}.${number + 9}`)
+    const world = new World(
+      `${this.prefix}${name}`,
+      options.ip ?? `${WORLD_NETWORK}.${number + 9}`,
+      options.ip6,
+    )
     await this.#join(world.netns, `w${number}`, 'world0')
     await world.configure(
       `addr add ${world.ip}/24 dev eth0`,
       'link set eth0 up',
       `route add default via ${WORLD_NETWORK}.1`,
+      ...(world.ip6 === undefined
+        ? []
+        : [`addr add ${world.ip6}/64 dev eth0 nodad`, `route add default via ${WORLD_NETWORK6}:1`]),
     )
     this.worlds.push(world)
     return world

@@ -146,6 +146,43 @@ export async function tcpHold(
   }
 }
 
+/** What a proxy's own connection was: its port, and what its socket sent and got. */
+export type ProxiedConnection = Pick<TcpReport, 'segmentsOut' | 'segmentsIn'> & { readonly port: number }
+
+/** A proxy that ends each connection and goes on with one of its own, one at a time. */
+export interface Proxy {
+  readonly task: Task
+  /** The connection it made next, once that is over; each is given once, in order. */
+  next(): Promise<ProxiedConnection>
+}
+
+export async function tcpProxy(
+  where: Namespace,
+  port: number,
+  to: string,
+  address = '0.0.0.0',
+): Promise<Proxy> {
+  const task = await where.start([
+    await tool('traffic'),
+    'tcp-proxy',
+    '--listen',
+    endpoint(address, port),
+    '--to',
+    to,
+  ])
+  await task.said(/^READY \d+$/m)
+  let given = 0
+  return {
+    task,
+    async next() {
+      const number = ++given
+      await task.said(new RegExp(`(?:^PROXIED .*$[^]*?){${number}}`, 'm'))
+      const line = task.stdout.split('\n').filter((text) => text.startsWith('PROXIED '))[number - 1] ?? ''
+      return JSON.parse(line.slice('PROXIED '.length)) as ProxiedConnection
+    },
+  }
+}
+
 /** One end of a tunnel through user space: the device `device`, its packets inside UDP between two endpoints. */
 export async function relay(where: Namespace, device: string, own: string, peer: string): Promise<Task> {
   const task = await where.start([

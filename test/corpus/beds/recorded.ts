@@ -21,8 +21,8 @@ import {
   type Row,
   type Rules,
   type ServiceCell,
-  type Talk,
 } from '../row.js'
+import { direct, leaving, ping, tcp, udp, via } from '../words.js'
 
 const FIXTURES = `${repository}/test/fixtures`
 const BOTH: readonly Rules[] = ['nftables', 'iptables']
@@ -76,10 +76,6 @@ const dns = (ip: string): ServiceCell => service('kube-dns', 'ClusterIP', ip, 53
 const dnsTcp = (ip: string): ServiceCell => service('kube-dns', 'ClusterIP', ip, 53, 'dns-tcp', 'dns-system')
 const metrics = (ip: string): ServiceCell =>
   service('kube-dns', 'ClusterIP', ip, 9153, 'metrics', 'dns-system')
-
-/** Hooks of a pod's veth and of the uplink, there and back. */
-const via = (...names: string[]): string[] => names.flatMap((name) => [`${name}>`, `>${name}`])
-const leaving = (...names: string[]): string[] => names.flatMap((name) => [`>${name}`, `${name}>`])
 
 /** One connection from db-0 to a service of n1, its backend here or on n2. `far` is what n2 calls the address there. */
 function fromDb0(to: ServiceCell, port: number, near: End, far: End, farService?: ServiceCell): Outcome[] {
@@ -197,25 +193,6 @@ const local = (to: ServiceCell): Records => ({
   ],
 })
 
-const direct = (
-  source: End,
-  destination: End,
-  port: number | undefined,
-  rest: Pick<Expected, 'direction' | 'observations'> & Partial<Expected>,
-): Expected => ({
-  source: at(source, port === undefined ? undefined : 'client'),
-  destination: at(destination, port),
-  verdict: 'FORWARDED',
-  ...rest,
-})
-
-const tcp = (from: string, to: string, port: number, translatedAt?: 'n1'): Talk => ({
-  kind: 'tcp',
-  from,
-  to,
-  port,
-  ...(translatedAt === undefined ? {} : { translatedAt }),
-})
 const fromVisitor = (to: string, port: number): Talk => tcp('visitor', to, port, 'n1')
 
 const refusal = (source: End, hooks: string): Expected => ({
@@ -241,7 +218,7 @@ const ROWS: Row[] = [
     name: 'pod-bridge-udp',
     road: 'pod to pod, same node, bridge',
     family: 4,
-    talk: { kind: 'udp', from: 'db-0', to: dns1.ip, port: 53 },
+    talk: udp('db-0', dns1.ip, 53),
     records: {
       n1: [
         direct(db0, dns1, 53, {
@@ -268,7 +245,7 @@ const ROWS: Row[] = [
     name: 'pod-host-gw-ping',
     road: 'pod to pod across nodes, by routes',
     family: 4,
-    talk: { kind: 'ping', from: 'db-0', to: web2.ip },
+    talk: ping('db-0', web2.ip),
     records: {
       n1: [
         direct(db0, web2, undefined, { direction: 'EGRESS', observations: [...via('db-0'), ...via('eth0')] }),
@@ -316,7 +293,7 @@ const ROWS: Row[] = [
     road: 'pod to ClusterIP, backend here or on another node',
     family: 4,
     rules: BOTH,
-    talk: { kind: 'udp', from: 'db-0', to: '10.96.0.10', port: 53, translatedAt: 'n1' },
+    talk: udp('db-0', '10.96.0.10', 53, 'n1'),
     outcomes: fromDb0(dns('10.96.0.10'), 53, dns1, dns2, dns(dns2.ip)),
   },
   {
@@ -650,7 +627,7 @@ const ROWS: Row[] = [
     name: 'node-local-dns-vip',
     road: 'NodeLocal DNSCache: the VIP ends on the node',
     family: 4,
-    talk: { kind: 'udp', from: 'db-1', to: '10.96.0.10', port: 53 },
+    talk: udp('db-1', '10.96.0.10', 53),
     records: {
       n2: [
         direct(db1, node(2, '10.96.0.10'), 53, {
@@ -665,17 +642,32 @@ const ROWS: Row[] = [
     name: 'node-local-dns-own-address',
     road: 'NodeLocal DNSCache: the VIP ends on the node',
     family: 4,
-    talk: { kind: 'udp', from: 'db-1', to: '169.254.20.10', port: 53 },
+    talk: udp('db-1', '169.254.20.10', 53),
     records: {
       n2: [direct(db1, node(2, '169.254.20.10'), 53, { direction: 'LOCAL', observations: via('db-1') })],
     },
   },
   {
-    name: 'open-before',
+    name: 'open-before-outside',
     road: 'open before the agent started',
     family: 4,
-    talk: { ...tcp('db-0', web.ip, 80, 'n1'), openBefore: true },
-    outcomes: fromDb0(web, 8080, web1, web2),
+    talk: { ...fromVisitor(n1.ip, 30090), openBefore: true },
+    records: local(service('web-local', 'NodePort', n1.ip, 30090, 'http')),
+  },
+  {
+    name: 'open-before-masqueraded',
+    road: 'open before the agent started',
+    family: 4,
+    talk: { ...tcp('db-0', visitor.ip, 443, 'n1'), openBefore: true },
+    records: {
+      n1: [
+        direct(db0, visitor, 443, {
+          translation: { sourceIp: n1.ip, sourcePort: 'translated' },
+          direction: 'EGRESS',
+          observations: [...via('db-0'), ...via('eth0')],
+        }),
+      ],
+    },
   },
   {
     name: 'external-name',

@@ -19,6 +19,7 @@ int main(int argc, char **argv)
 	epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (!strcmp(argv[1], "tcp-server")) return tcp_server();
 	if (!strcmp(argv[1], "tcp-connect")) return tcp_connect();
+	if (!strcmp(argv[1], "tcp-proxy")) return tcp_proxy();
 	if (!strcmp(argv[1], "udp-server")) return udp_server();
 	if (!strcmp(argv[1], "udp-send")) return udp_send();
 	if (!strcmp(argv[1], "frames")) return frames();

@@ -14,6 +14,7 @@ void usage(const char *what)
 		"tcp-connect --to ADDR:PORT [--count N] [--rate N/s] [--parallel N] [--bytes-out N] [--bytes-in N]\n"
 		"            [--from ADDR] [--source-port P] [--reset] [--connect-timeout MS] [--ports] [--hold]\n"
 		"            [--seconds N]\n"
+		"tcp-proxy   --listen ADDR:PORT --to ADDR:PORT\n"
 		"udp-server  --listen ADDR:PORT [--echo]\n"
 		"udp-send    --to ADDR:PORT [--count N] [--rate N/s] [--size N] [--sockets N] [--window N]\n"
 		"            [--from ADDR] [--source-port P] [--seconds N]\n"

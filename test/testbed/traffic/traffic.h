@@ -73,6 +73,7 @@ uint64_t due(uint64_t elapsed, uint64_t count, uint64_t rate);
 // The subcommands; each gives the exit code.
 int tcp_connect(void);
 int tcp_server(void);
+int tcp_proxy(void);
 int udp_server(void);
 int udp_send(void);
 int frames(void);

@@ -1,6 +1,6 @@
 // What the corpus asks of a testbed: places that can speak, nodes that agents run on, names for interfaces.
 
-import type { Namespace, Node, Pod, Proxy, Testbed } from '../testbed/index.js'
+import type { Namespace, Node, Pod, TcpProxy, Testbed } from '../testbed/index.js'
 import type { Row, Rules } from './row.js'
 
 /** A testbed and the rows that are run on it. */
@@ -26,7 +26,7 @@ export interface Built {
   /** Puts the rules in force and forgets what conntrack knew. */
   load?(rules: Rules): Promise<void>
   /** Proxies by the place that they run in. */
-  readonly proxies?: Readonly<Record<string, Proxy>>
+  readonly proxies?: Readonly<Record<string, TcpProxy>>
   /** Ends what is not the testbed's own. */
   close?(): void
 }

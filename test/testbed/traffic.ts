@@ -150,7 +150,7 @@ export async function tcpHold(
 export type ProxiedConnection = Pick<TcpReport, 'segmentsOut' | 'segmentsIn'> & { readonly port: number }
 
 /** A proxy that ends each connection and goes on with one of its own, one at a time. */
-export interface Proxy {
+export interface TcpProxy {
   readonly task: Task
   /** The connection it made next, once that is over; each is given once, in order. */
   next(): Promise<ProxiedConnection>
@@ -161,7 +161,7 @@ export async function tcpProxy(
   port: number,
   to: string,
   address = '0.0.0.0',
-): Promise<Proxy> {
+): Promise<TcpProxy> {
   const task = await where.start([
     await tool('traffic'),
     'tcp-proxy',

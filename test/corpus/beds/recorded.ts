@@ -21,6 +21,7 @@ import {
   type Row,
   type Rules,
   type ServiceCell,
+  type Talk,
 } from '../row.js'
 import { direct, leaving, ping, tcp, udp, via } from '../words.js'
 

@@ -37,6 +37,14 @@ export const configFlag = valueFlag({
   parse: plainText('a file'),
 })
 
+/** `--kubeconfig`, for whoever asks an API server. */
+export const kubeconfigFlag = valueFlag({
+  name: 'kubeconfig',
+  takes: 'FILE',
+  help: 'how to reach the API server (default: in-cluster)',
+  parse: plainText('a file'),
+})
+
 /** The flag table of `vethflow agent`. */
 export const agentFlags = {
   config: configFlag,
@@ -46,12 +54,7 @@ export const agentFlags = {
     help: "this node's name in Kubernetes (default: the host's name)",
     parse: nodeName,
   }),
-  kubeconfig: valueFlag({
-    name: 'kubeconfig',
-    takes: 'FILE',
-    help: 'how to reach the API server (default: in-cluster)',
-    parse: plainText('a file'),
-  }),
+  kubeconfig: kubeconfigFlag,
   manifests: valueFlag({
     name: 'manifests',
     takes: 'PATH',

@@ -5,6 +5,7 @@ import './young-generation.js'
 import { randomBytes } from 'node:crypto'
 import { pino } from 'pino'
 import { Stage, Unit } from '../ui-stream/protocol/messages.js'
+import { openSecurity } from '../ui-stream/server/auth/open-security.js'
 import { StreamServer } from '../ui-stream/server/server.js'
 import { addressText } from './address-text.js'
 import { Capture } from './capture/capture.js'
@@ -83,7 +84,7 @@ async function wire(
     version: version(),
     historyBytes: config.historyBytes,
     insecure: config.insecure,
-    security: config.security,
+    security: await openSecurity(config, config.kubeconfig, (message) => log.warn(message)),
     status: () =>
       agentStatus({
         nodeName: config.nodeName,

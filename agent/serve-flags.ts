@@ -99,7 +99,6 @@ export function serveSettings(values: FlagValues<typeof serveFlags>): ServeSetti
   if (auth !== undefined && historyBytes < LEAST_SCOPED_HISTORY) {
     throw usageError('--auth kubernetes takes a --history of at least 1MiB')
   }
-  if (auth !== undefined) throw usageError('--auth kubernetes is not available in this version')
   const asks = tokenFile !== undefined || auth !== undefined || clientCa !== undefined
   if (!insecure && !isLoopback(listen.host) && !(asks && tlsCert !== undefined)) {
     const lacks = tlsCert !== undefined ? 'a token' : asks ? 'TLS' : 'TLS or token'

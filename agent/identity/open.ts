@@ -48,7 +48,11 @@ export async function openIdentity(options: IdentityOptions): Promise<ClusterIde
     })
     return new ClusterIdentity('manifests', cluster, source)
   }
-  const connection = options.kubernetes === false ? undefined : await connect(options)
+  const connection =
+    options.kubernetes === false ? undefined : await openConnection(options.kubeconfig, options.inCluster)
+  if (connection === undefined && options.kubernetes !== false) {
+    log.info('no API server: give --kubeconfig or --manifests for names')
+  }
   if (connection === undefined) return new ClusterIdentity('none', cluster, undefined)
   const source = new ApiServerSource({
     connection,
@@ -60,9 +64,15 @@ export async function openIdentity(options: IdentityOptions): Promise<ClusterIde
   return new ClusterIdentity('kubernetes', cluster, source)
 }
 
-async function connect({ kubeconfig, inCluster, log }: IdentityOptions): Promise<Connection | undefined> {
+/**
+ * The API server of a kubeconfig, or of the pod that this is; undefined where there is neither. The caller closes it.
+ *
+ * @throws VethflowError KUBECONFIG_INVALID.
+ */
+export async function openConnection(
+  kubeconfig: string | undefined,
+  inCluster?: InClusterOptions,
+): Promise<Connection | undefined> {
   if (kubeconfig !== undefined) return kubeconfigConnection(kubeconfig)
-  if (await runsInCluster(inCluster)) return inClusterConnection(inCluster)
-  log.info('no API server: give --kubeconfig or --manifests for names')
-  return undefined
+  return (await runsInCluster(inCluster)) ? inClusterConnection(inCluster) : undefined
 }

@@ -153,6 +153,8 @@ describe('refusals name the flag and what it takes', () => {
     [['--tls-cert', 'x'], '--tls-cert and --tls-key go together'],
     [['--tls-key', 'x'], '--tls-cert and --tls-key go together'],
     [['--client-ca', 'x'], '--client-ca takes --tls-cert and --tls-key beside it'],
+    [['--auth', 'kubernetes', '--no-kubernetes'], '--no-kubernetes cannot go with --auth kubernetes'],
+    [['--auth', 'kubernetes', '--history', '0'], '--auth kubernetes takes a --history of at least 1MiB'],
     [['--auth', 'oidc'], '--auth takes kubernetes, not "oidc"'],
 
     [['--listen', ':4280', '--token-file', 'x'], 'is open to other machines, without TLS'],

@@ -1,11 +1,11 @@
 // The flags of `vethflow gateway` and what they come to.
 
-import { configFlag, parseLayers } from '../../agent/config.js'
+import { configFlag, kubeconfigFlag, parseLayers } from '../../agent/config.js'
 import { usageError } from '../../agent/errors.js'
 import { type FlagTable, laterFlag, listFlag } from '../../agent/flags.js'
 import { serveFlags, serveSettings } from '../../agent/serve-flags.js'
 import { serverUrl } from '../client/server-url.js'
-import type { GatewayConfig } from '../gateway/gateway.js'
+import type { GatewaySettings } from '../gateway/main.js'
 
 /** Agents that one gateway reads from by URL; beyond that a bus is the better way. */
 const MAX_AGENTS = 256
@@ -22,6 +22,7 @@ export const gatewayFlags = {
       return text
     },
   }),
+  kubeconfig: kubeconfigFlag,
   ...serveFlags,
   discover: laterFlag('discover', 'SERVICE.NAMESPACE'),
   nats: laterFlag('nats', 'URL'),
@@ -31,7 +32,7 @@ export const gatewayFlags = {
 export function parseGatewayConfig(
   argv: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
-): GatewayConfig {
+): GatewaySettings {
   const values = parseLayers('vethflow gateway', gatewayFlags, argv, env)
   const agents = new Map(values.agent.map((text) => [serverUrl(text).href, text]))
   if (agents.size === 0) {
@@ -40,5 +41,5 @@ export function parseGatewayConfig(
   if (agents.size > MAX_AGENTS) {
     throw usageError(`--agent takes at most ${MAX_AGENTS} URLs, not ${agents.size}`)
   }
-  return { agents: [...agents.values()], ...serveSettings(values) }
+  return { agents: [...agents.values()], kubeconfig: values.kubeconfig, ...serveSettings(values) }
 }

@@ -2,16 +2,27 @@
 
 import { pino } from 'pino'
 
+import { openSecurity } from '../server/auth/open-security.js'
+import type { SecurityOptions } from '../server/auth/security.js'
 import { Gateway, type GatewayConfig } from './gateway.js'
 
+/** What the flags come to. */
+export interface GatewaySettings extends GatewayConfig {
+  /** How to reach the API server; undefined: in-cluster. */
+  readonly kubeconfig: string | undefined
+  readonly security: SecurityOptions
+  readonly auth: 'kubernetes' | undefined
+}
+
 /** Runs a gateway until `signal` says so. Resolves with the exit code. */
-export async function runGateway(config: GatewayConfig, signal: AbortSignal): Promise<number> {
+export async function runGateway(config: GatewaySettings, signal: AbortSignal): Promise<number> {
   // Logs go to stderr like those of every command; stdout is for flows.
   const log = pino(
     { base: null, timestamp: pino.stdTimeFunctions.isoTime },
     pino.destination({ fd: 2, sync: true }),
   )
-  const gateway = await Gateway.open(config, log)
+  const security = await openSecurity(config, config.kubeconfig, (message) => log.warn(message))
+  const gateway = await Gateway.open({ ...config, security }, log)
   try {
     await new Promise<void>((resolve) => {
       if (signal.aborted) resolve()

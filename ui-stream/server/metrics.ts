@@ -21,7 +21,8 @@ export class StreamMetrics {
   readonly lost: Counter<'stage' | 'unit'>
   readonly rejected: Counter<'reason'>
 
-  constructor(gauges: Gauges) {
+  /** `whole`: of a whole process, with what that takes. */
+  constructor(gauges: Gauges, whole = true) {
     const registers = [this.registry]
     const counter = (name: string, help: string): Counter => new Counter({ name, help, registers })
     this.published = counter(
@@ -55,6 +56,6 @@ export class StreamMetrics {
     gauge('vethflow_history_bytes', 'Bytes that history takes', gauges.historyBytes)
     gauge('vethflow_history_records', 'Flow records in history', gauges.historyRecords)
     // the loop's delay is measured by a timer of its own: at the usual 10 ms it would cost more than an idle agent
-    collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: 250 })
+    if (whole) collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: 250 })
   }
 }

@@ -1,16 +1,20 @@
 // The stream's server: one HTTP listener, the history, and a session for each client. Publishing encodes once, keeps the
 // batch in history and hands it to every session. Knows nothing of where flows come from.
 
+import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Registry } from 'prom-client'
-import { WebSocketServer } from 'ws'
+import { type WebSocket, WebSocketServer } from 'ws'
 import { VethflowError } from '../../agent/errors.js'
 import type { NamedBatch } from '../../agent/identity/names.js'
 import { type FlowMessage, type LostMessage, Stage, type StatusMessage, Unit } from '../protocol/messages.js'
-import { MAX_CLIENT_FRAME_BYTES } from '../protocol/names.js'
-import type { Admission, Grant } from './auth/grant.js'
+import { CloseCode, MAX_CLIENT_FRAME_BYTES, type Subprotocol } from '../protocol/names.js'
+import type { Admission, Grant, Scope } from './auth/grant.js'
+import { scopedStatus } from './auth/scoped-status.js'
+import type { ViewServer } from './auth/scoped-view.js'
+import { ScopedViews, VIEW_HISTORY_PART } from './auth/scoped-views.js'
 import { Security, type SecurityOptions } from './auth/security.js'
 import { type EncodedRows, FlowEncoder } from './encode.js'
 import { FlowImporter } from './from-proto.js'
@@ -64,28 +68,32 @@ const QUEUE_RECORDS = 65_536
 
 export class StreamServer {
   readonly #options: StreamServerOptions
+  readonly #security: Security | undefined
   readonly #encoder: FlowEncoder
   readonly #importer = new FlowImporter()
   readonly #history: History
   readonly #metrics: StreamMetrics
   readonly #sessions: Sessions
-  readonly #security: Security
-  readonly #http: Server
+  /** Undefined behind another server, which hands over its sockets. */
+  readonly #http: Server | undefined
   readonly #webSockets: WebSocketServer
+  readonly #views: ScopedViews | undefined
   #closing: Promise<void> | undefined
 
-  private constructor(options: StreamServerOptions, security: Security) {
+  private constructor(options: StreamServerOptions, security: Security | undefined) {
     this.#options = options
     this.#security = security
     this.#encoder = new FlowEncoder(options)
     this.#history = new History(options.historyBytes ?? HISTORY_BYTES, (chunk) => {
       this.#sessions.evicted(chunk)
+      this.#views?.evicted(chunk)
     })
-    this.#metrics = new StreamMetrics({
-      clients: () => this.#sessions.size,
+    const gauges = {
+      clients: () => this.clients,
       historyBytes: () => this.#history.bytes,
       historyRecords: () => this.#history.records,
-    })
+    }
+    this.#metrics = new StreamMetrics(gauges, security !== undefined)
     this.#sessions = new Sessions(options, this.#metrics, {
       agentId: options.agentId,
       nodeName: options.nodeName,
@@ -106,6 +114,8 @@ export class StreamServer {
       maxBufferedChunks: 1024,
       handleProtocols: (offered) => chooseSubprotocol([...offered].join(',')) ?? false,
     })
+    if (security === undefined) return
+    if (security.scopes) this.#views = new ScopedViews(this.#history, () => this.#openView())
     const pages = {
       status: () => this.#status(),
       single: () => !Array.isArray(options.status()),
@@ -148,13 +158,13 @@ export class StreamServer {
 
   /** Where it listens, as `ADDR:PORT` with the real port. */
   get address(): string {
-    const { address, port, family } = this.#http.address() as AddressInfo
+    const { address, port, family } = this.#http!.address() as AddressInfo
     return family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`
   }
 
   /** How many clients are connected. */
   get clients(): number {
-    return this.#sessions.size
+    return this.#sessions.size + (this.#views?.clients ?? 0)
   }
 
   /** Bytes that history takes now. */
@@ -187,6 +197,12 @@ export class StreamServer {
       this.#metrics.lost.inc(labels, count ?? 0)
     }
     this.#sessions.lost(losses)
+    this.#views?.lost(losses)
+  }
+
+  /** Takes over a client's open socket. */
+  adopt(socket: WebSocket, subprotocol: Subprotocol, query: URLSearchParams, grant: Grant): void {
+    this.#sessions.admit(socket, subprotocol, query, grant)
   }
 
   /** Sends clients what waits for them, closes their streams (1001) and the listener. Idempotent. */
@@ -198,23 +214,27 @@ export class StreamServer {
   #publish({ batch, rows }: EncodedRows): void {
     const first = this.#history.nextSequence
     this.#metrics.published.inc(batch.count)
+    this.#views?.note(rows.source, rows.count)
+    this.#views?.note(rows.destination, rows.count)
     this.#history.push(batch, rows)
     this.#sessions.publish(batch, rows, first)
+    this.#views?.published()
   }
 
   /** States as they go out. What only the server knows is filled in for the agent that it belongs to. */
   #status(): readonly StatusMessage[] {
     const status = this.#options.status()
     if (isList(status)) return status
-    return [{ ...status, clients: this.#sessions.size, historyBytes: this.#history.bytes }]
+    return [{ ...status, clients: this.clients, historyBytes: this.#history.bytes }]
   }
 
   #listen({ host, port }: ListenAddress): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#http.once('error', reject)
-      this.#http.listen({ host, port }, () => {
-        this.#http.off('error', reject)
-        this.#http.on('error', (error) => this.#options.log.warn({ err: error }, 'stream listener'))
+      const http = this.#http!
+      http.once('error', reject)
+      http.listen({ host, port }, () => {
+        http.off('error', reject)
+        http.on('error', (error) => this.#options.log.warn({ err: error }, 'stream listener'))
         resolve()
       })
     })
@@ -237,8 +257,50 @@ export class StreamServer {
     socket.off('error', ignore)
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
       const subprotocol = chooseSubprotocol(request.headers['sec-websocket-protocol'])!
-      this.#sessions.admit(webSocket, subprotocol, new URLSearchParams(rest.join('?')), grant)
+      const query = new URLSearchParams(rest.join('?'))
+      if (grant.scope === undefined) this.adopt(webSocket, subprotocol, query, grant)
+      else void this.#adoptScoped(webSocket, subprotocol, query, grant, grant.scope)
     })
+  }
+
+  /** The stream of those who may see some namespaces: without a listener, fed with what they may see. */
+  #openView(): ViewServer {
+    const { status } = this.#options
+    const bytes = Math.floor((this.#options.historyBytes ?? HISTORY_BYTES) / VIEW_HISTORY_PART)
+    return new StreamServer(
+      {
+        ...this.#options,
+        nodeName: '',
+        agentId: randomBytes(8).toString('hex'),
+        historyBytes: bytes,
+        status: () => {
+          const all = status()
+          const veiled = scopedStatus(isList(all) ? all : [all])
+          return isList(all) ? [veiled] : veiled
+        },
+      },
+      undefined,
+    )
+  }
+
+  /** Hands a client to the stream of its namespaces, once that has caught up; until then nothing is read of it. */
+  async #adoptScoped(
+    socket: WebSocket,
+    subprotocol: Subprotocol,
+    query: URLSearchParams,
+    grant: Grant,
+    scope: Scope,
+  ): Promise<void> {
+    socket.pause()
+    const there = await this.#views!.with(scope, (view) => {
+      if (socket.readyState !== socket.OPEN) return
+      socket.resume()
+      view.adopt(socket, subprotocol, query, grant)
+    })
+    if (there) return
+    this.#metrics.rejected.inc({ reason: 'views' })
+    socket.close(CloseCode.TRY_LATER)
+    socket.resume()
   }
 
   async #admit(request: IncomingMessage, path: string): Promise<Admission> {
@@ -246,7 +308,7 @@ export class StreamServer {
     const refusal = checkUpgrade(request, path)
     if (refusal !== undefined) return { refusal }
     try {
-      return await this.#security.admit(request, true)
+      return await this.#security!.admit(request, true)
     } catch (error) {
       this.#options.log.warn({ err: error }, 'authorization failed')
       return { refusal: { status: 500, message: 'Authorization failed' } }
@@ -254,12 +316,15 @@ export class StreamServer {
   }
 
   async #close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#http.close(() => resolve()))
-    this.#http.closeIdleConnections()
-    await this.#sessions.close()
-    this.#http.closeAllConnections()
+    const http = this.#http
+    const closed = new Promise<void>((resolve) =>
+      http === undefined ? resolve() : http.close(() => resolve()),
+    )
+    http?.closeIdleConnections()
+    await Promise.all([this.#sessions.close(), this.#views?.close()])
+    http?.closeAllConnections()
     await closed
-    this.#security.close()
+    this.#security?.close()
   }
 }
 

@@ -7,7 +7,6 @@ import type { LostMessage } from '../protocol/messages.js'
 import { CloseCode, ErrorCode, PING_INTERVAL_MS, type Subprotocol } from '../protocol/names.js'
 import { parseQuery } from '../protocol/subscription.js'
 import type { Grant } from './auth/grant.js'
-import { scopedStatus } from './auth/scoped-status.js'
 import type { Chunk } from './chunk.js'
 import { ClientSession, type SessionContext } from './client-session.js'
 import type { EncodedBatch } from './encoded-batch.js'
@@ -60,7 +59,7 @@ export class Sessions {
 
   /** Makes a session of an open socket, or says why not and closes it. */
   admit(socket: WebSocket, subprotocol: Subprotocol, query: URLSearchParams, grant: Grant): void {
-    const session = new ClientSession(socket, subprotocol, this.#contextFor(grant))
+    const session = new ClientSession(socket, subprotocol, this.#context)
     socket.on('error', (error) => this.#log.debug({ err: error }, 'stream client'))
     if (this.#sessions.size >= this.most) {
       this.#metrics.rejected.inc({ reason: 'clients' })
@@ -125,12 +124,6 @@ export class Sessions {
     await this.#empty(FLUSH_MS)
     for (const session of this.#sessions.keys()) session.terminate()
     await this.#empty(CLOSE_MS)
-  }
-
-  /** What a session works with that may see as much as `grant` says. */
-  #contextFor({ scope }: Grant): SessionContext {
-    if (scope === undefined) return this.#context
-    return { ...this.#context, status: () => [scopedStatus(this.#context.status())] }
   }
 
   #ping(): void {

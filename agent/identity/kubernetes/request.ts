@@ -1,4 +1,4 @@
-// One GET to the API server, with its answer as a stream.
+// One request to the API server: a GET with its answer as a stream, or an object that the server completes.
 //
 // node:https itself rather than client-node's Watch: that one swallows lines that it cannot parse, has no bound on their
 // length, and overwrites its own timeout, so that it never notices a connection that has died without a word.
@@ -7,11 +7,13 @@ import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { request as httpsRequest, type RequestOptions } from 'node:https'
 
 import { VethflowError } from '../../errors.js'
-import { fields, text } from '../object.js'
+import { type Fields, fields, text } from '../object.js'
 import type { Connection } from './connection.js'
 
 /** Largest answer to a request that failed. */
 const MAX_STATUS = 64 * 2 ** 10
+/** Largest review: its question comes back with it, token and all. */
+const MAX_CREATED = 2 ** 20
 
 /** An answer other than 200. */
 export class StatusError extends Error {
@@ -43,7 +45,50 @@ export interface GetOptions {
  *
  * @throws StatusError for any answer but 200; an Error when there is none.
  */
-export async function get(connection: Connection, options: GetOptions): Promise<IncomingMessage> {
+export function get(connection: Connection, options: GetOptions): Promise<IncomingMessage> {
+  return exchange(connection, { ...options, method: 'GET', body: undefined })
+}
+
+/** Longest silence after a question; the API server gives its own webhooks 10 s. */
+const CREATE_SILENCE_MS = 10_000
+
+/**
+ * Creates an object and gives it back as the server completed it: how reviews are asked.
+ *
+ * @throws StatusError for a refusal; an Error when there is no answer.
+ */
+export async function create(
+  connection: Connection,
+  path: string,
+  object: object,
+  signal: AbortSignal,
+): Promise<Fields> {
+  const response = await exchange(connection, {
+    path,
+    query: {},
+    accept: 'application/json',
+    silenceMs: CREATE_SILENCE_MS,
+    watch: false,
+    signal,
+    method: 'POST',
+    body: JSON.stringify(object),
+  })
+  const body = await readBody(response, MAX_CREATED)
+  try {
+    return fields(JSON.parse(body) as unknown)
+  } catch (cause) {
+    throw new VethflowError('KUBERNETES_ANSWER', 'the API server answered with something that is no JSON', {
+      cause,
+    })
+  }
+}
+
+interface Exchange extends GetOptions {
+  readonly method: string
+  readonly body: string | undefined
+}
+
+async function exchange(connection: Connection, options: Exchange): Promise<IncomingMessage> {
   const base = connection.server
   const url = new URL(base)
   url.pathname = base.pathname.replace(/\/$/, '') + options.path
@@ -51,7 +96,7 @@ export async function get(connection: Connection, options: GetOptions): Promise<
   const given = await connection.options()
   options.signal.throwIfAborted()
   const response = await send(url, given, options)
-  if (response.statusCode === 200) return response
+  if (response.statusCode === 200 || response.statusCode === 201) return response
   const status = response.statusCode ?? 0
   const message = await readStatus(response)
   const retryAfter = Number(response.headers['retry-after'])
@@ -63,12 +108,17 @@ export async function get(connection: Connection, options: GetOptions): Promise<
   )
 }
 
-function send(url: URL, given: RequestOptions, options: GetOptions): Promise<IncomingMessage> {
+function send(url: URL, given: RequestOptions, options: Exchange): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const request = (url.protocol === 'http:' ? httpRequest : httpsRequest)(url, {
       ...given,
-      method: 'GET',
-      headers: { ...given.headers, Accept: options.accept, 'User-Agent': 'vethflow' },
+      method: options.method,
+      headers: {
+        ...given.headers,
+        Accept: options.accept,
+        'User-Agent': 'vethflow',
+        ...(options.body === undefined ? {} : { 'Content-Type': 'application/json' }),
+      },
       signal: options.signal,
     })
     let response: IncomingMessage | undefined
@@ -97,7 +147,7 @@ function send(url: URL, given: RequestOptions, options: GetOptions): Promise<Inc
       }
       resolve(message)
     })
-    request.end()
+    request.end(options.body)
   })
 }
 

@@ -6,6 +6,10 @@ import type { Refusal } from '../request-guard.js'
 export interface Scope {
   /** Whether this namespace is among them; undefined while that is not known yet, and has been asked. */
   sees(namespace: string): boolean | undefined
+  /** Moves on when a namespace that was seen no longer is. */
+  readonly shrunk: number
+  /** Asks again about the namespaces that are seen: false when one no longer is. Rejects when nobody can be asked. */
+  holds(): Promise<boolean>
   /** Resolves when what was asked so far has been answered, or cannot be. Never rejects. */
   settled(): Promise<void>
 }

@@ -116,6 +116,11 @@ export class Security {
     )
   }
 
+  /** True when some may see less than others. */
+  get scopes(): boolean {
+    return this.#options.reviewer !== undefined
+  }
+
   get encrypts(): boolean {
     return this.#tls !== undefined
   }

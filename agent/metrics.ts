@@ -39,6 +39,11 @@ export function registerAgentMetrics(
   perHook('vethflow_interface_other_bytes_total', 'Their bytes without Ethernet header', (c) => c.otherBytes)
   perHook('vethflow_interface_lost_packets_total', 'Packets accounted nowhere', (c) => c.lostPackets)
   perHook('vethflow_interface_lost_bytes_total', 'Their bytes without Ethernet header', (c) => c.lostBytes)
+  perHook(
+    'vethflow_interface_tunnel_packets_total',
+    'First packets of connections on their way into a tunnel; they are accounted where they come out of it',
+    (c) => c.tunnelPackets,
+  )
   const read = (name: string, help: string, value: () => number) =>
     new Counter({
       name,

@@ -295,6 +295,13 @@ static __always_inline bool reopens(const struct packet *p, const struct view *v
 	return (p->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && view->marks & TCP_ANY_END;
 }
 
+static __noinline int note_tunnel(struct __sk_buff *skb, struct packet *p, struct view *view)
+{
+	if (!(view->marks & MARK_TOLD_TUNNEL) && tell_tunnel(skb, p))
+		set_marks(&view->marks, MARK_TOLD_TUNNEL);
+	return 0;
+}
+
 /*
  * Accounts the packet in scratch, which is not the ordinary one. `missed`: its key was looked up just now and is not
  * there. `nfct` is its conntrack entry, 0 where the program cannot see it.
@@ -329,8 +336,8 @@ static __always_inline int account_packet(struct __sk_buff *skb, unsigned long n
 	}
 	if (p->tunnel) {
 		view = find_view(p);
-		if (view && !(view->marks & MARK_TOLD_TUNNEL) && tell_tunnel(skb, p))
-			set_marks(&view->marks, MARK_TOLD_TUNNEL);
+		if (view)
+			note_tunnel(skb, p, view);
 	}
 	return 0;
 }

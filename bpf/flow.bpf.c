@@ -90,6 +90,7 @@ static __noinline int quote(struct __sk_buff *skb, struct packet *p)
 		return 0;
 	__builtin_memset(p, 0, sizeof(*p));
 	p->network = offset;
+	p->quoted = 1;
 	if (parse_ip(skb, p) || p->family != family)
 		return 0;
 	view = find_view(p);
@@ -105,8 +106,45 @@ static __noinline int quote(struct __sk_buff *skb, struct packet *p)
 }
 
 /*
+ * A packet out of a tunnel whose device accounts it: adds this hook and the tunnel to the flow's view. False when there
+ * is none and the outer packet is to be accounted as it is: on the way out the device has seen what it sent, so this is
+ * somebody else's. On the way in the first packet of a connection has yet to reach the device.
+ */
+static __noinline int note_tunnelled(struct __sk_buff *skb, struct packet *p, bool egress)
+{
+	struct hook_counters *counters;
+	struct view *view;
+
+	p->hook = hook_number(skb, egress);
+	p->now = bpf_ktime_get_boot_ns();
+	view = find_view(p);
+	if (view) {
+		__u8 dir = p->dir & 1;
+
+		note_tunnel(skb, p, view);
+		if (READ_ONCE(view->owner[dir]) == p->hook) {
+			/* from before the device had its hooks: they count from now on, on the way out with the next packet */
+			if (egress)
+				add(view, dir, p->now, p->bytes, p->segments);
+			claim(&view->owner[dir], p->hook, 0);
+		}
+		if (view->other[dir] != p->hook)
+			note_hook(view, p->hook, dir);
+		return true;
+	}
+	if (egress)
+		return false;
+	counters = bpf_map_lookup_elem(&hooks, &p->hook);
+	if (counters) {
+		__sync_fetch_and_add(&counters->tunnel_packets, p->segments);
+		__sync_fetch_and_add(&counters->tunnel_bytes, p->bytes);
+	}
+	return true;
+}
+
+/*
  * Parses the packet that is not ordinary: fragments, options, extension headers, VLAN, ICMP, tunnels, not linear.
- * -1: not IP, counted as that.
+ * -1: there is nothing (more) to account.
  */
 static __noinline int parse_general(struct __sk_buff *skb, struct packet *p, enum role role, bool egress)
 {
@@ -121,13 +159,16 @@ static __noinline int parse_general(struct __sk_buff *skb, struct packet *p, enu
 			       p->protocol != PROTOCOL_GRE))
 		return 0;
 	network = p->network;
-	if (open_tunnel(skb, p, egress)) {
-		/* looked like a tunnel and holds no packet: the outer one, as it is */
-		__builtin_memset(p, 0, sizeof(*p));
-		p->network = network;
-		return parse_ip(skb, p);
+	if (!open_tunnel(skb, p, egress)) {
+		if (!p->inside)
+			return 0;
+		if (note_tunnelled(skb, p, egress))
+			return -1;
 	}
-	return 0;
+	/* the outer packet, as it is */
+	__builtin_memset(p, 0, sizeof(*p));
+	p->network = network;
+	return parse_ip(skb, p);
 }
 
 /*

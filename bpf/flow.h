@@ -149,7 +149,7 @@ struct event_tunnel {
 	__u16 reserved;
 };
 
-/* Which outer packets an uplink may open: those of tunnel devices that this node has. Key of the map `tunnels`. */
+/* Which outer packets an uplink looks into: those of tunnel devices that this node has. Key of the map `tunnels`. */
 struct tunnel_key {
 	__u16 port; /* UDP destination, network order; 0 for IPIP and GRE */
 	__u8 protocol; /* 17, 4, 41 or 47 */
@@ -166,10 +166,15 @@ struct settings {
 	__u32 reserved;
 };
 
+#define TUNNEL_IDS 4
+
 struct tunnel_device {
 	__u32 local[4]; /* this node's outer address, network order; all zero: any */
+	__u32 ids[TUNNEL_IDS]; /* VNIs or keys that it takes, host order */
+	__u8 id_count; /* of them; 0: any */
 	__u8 type; /* enum tunnel_type */
-	__u8 reserved[3];
+	__u8 inside; /* inner packets are accounted at the device's own hooks: here they are only noted */
+	__u8 reserved;
 };
 
 /* Per attached hook (key: hook number). Whoever is in this map is alive; user space inserts and deletes. */
@@ -178,6 +183,8 @@ struct hook_counters {
 	__u64 other_bytes; /* without the Ethernet header */
 	__u64 lost_packets; /* neither map nor ring took them */
 	__u64 lost_bytes;
+	__u64 tunnel_packets; /* into a tunnel whose device accounts them when they come out of it */
+	__u64 tunnel_bytes;
 };
 
 /* Index into the per-CPU array `losses`; each is a count of occurrences. */

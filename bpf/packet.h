@@ -67,6 +67,8 @@ struct packet {
 	__u8 tunnel; /* enum tunnel_type of the header it came out of; 0: none */
 	__u8 outer_family;
 	__u8 quotes; /* an ICMP error: a packet is quoted 8 bytes into `transport` */
+	__u8 quoted; /* this packet is what an ICMP error quotes: anybody's word */
+	__u8 inside; /* out of a tunnel whose device has hooks of its own */
 };
 
 /* What the transport header says; zero where the packet is too short to say it. */

@@ -110,7 +110,8 @@ static __noinline int join_fragment(struct packet *p, struct transport *t, struc
 	if (p->fragment == FRAGMENT_FIRST) {
 		struct fragment_ports fresh = { t->source, t->destination, t->kind, p->protocol };
 
-		bpf_map_update_elem(&fragments, key, &fresh, BPF_ANY);
+		if (!p->quoted)
+			bpf_map_update_elem(&fragments, key, &fresh, BPF_ANY);
 		return 0;
 	}
 	ports = bpf_map_lookup_elem(&fragments, key);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Opens the tunnels that end on this node, on uplinks only: outer port, protocol and local address must be those of a
- * tunnel device that user space put into the map `tunnels`. Anything else stays the packet that it is, so a pod cannot
- * make up flows by sending what looks like VXLAN. One level deep.
+ * Looks into the tunnels that end on this node, on uplinks only: outer port, protocol, local address and id must be those
+ * of a tunnel device that user space put into the map `tunnels`. Anything else stays the packet that it is. One level deep.
+ *
+ * Whoever can send such a packet could make up flows with it, so what is found is counted here only when nobody else
+ * does: where the device has hooks of its own, they account what the kernel took out of the tunnel or put into it, and the
+ * uplink adds that the flow came by and which tunnel carried it (note_tunnelled() in flow.bpf.c).
  */
 #ifndef VETHFLOW_TUNNEL_H
 #define VETHFLOW_TUNNEL_H
@@ -24,6 +27,17 @@ static __noinline int is_local_tunnel(struct __sk_buff *skb, struct packet *p, s
 	return compare_address6(address, device->local) == 0;
 }
 
+/* Does the device take this VNI or key? */
+static __always_inline bool takes_id(const struct tunnel_device *device, __u32 id)
+{
+	if (!device->id_count)
+		return true;
+	for (int i = 0; i < TUNNEL_IDS; i++)
+		if (i < device->id_count && device->ids[i] == id)
+			return true;
+	return false;
+}
+
 /*
  * Replaces the outer packet in `p` by the inner one when the node has such a tunnel (p->tunnel says so; counts are then
  * those of the inner flow's segments) and leaves it as it is otherwise. -1: there was no packet inside, p is spoilt.
@@ -36,7 +50,7 @@ static __noinline int open_tunnel(struct __sk_buff *skb, struct packet *p, bool 
 	__u32 at = p->transport;
 	__u16 protocol = 0;
 	__u32 outer = p->network, id = 0;
-	__u8 outer_family = p->family, type;
+	__u8 outer_family = p->family, type, inside;
 
 	if (p->fragment)
 		return 0;
@@ -49,6 +63,7 @@ static __noinline int open_tunnel(struct __sk_buff *skb, struct packet *p, bool 
 	if (!device || !is_local_tunnel(skb, p, device, egress))
 		return 0;
 	type = device->type;
+	inside = device->inside;
 	if (type == TUNNEL_VXLAN || type == TUNNEL_GENEVE) { /* RFC 7348, RFC 8926 */
 		if (bpf_skb_load_bytes(skb, at, head, 8))
 			return 0;
@@ -79,6 +94,8 @@ static __noinline int open_tunnel(struct __sk_buff *skb, struct packet *p, bool 
 	if (type != TUNNEL_IPIP && protocol != bpf_htons(ETHERTYPE_BRIDGED) && protocol != bpf_htons(ETHERTYPE_IPV4) &&
 	    protocol != bpf_htons(ETHERTYPE_IPV6))
 		return 0;
+	if (!takes_id(device, id))
+		return 0;
 	__builtin_memset(p, 0, sizeof(*p));
 	p->network = at;
 	if (protocol == bpf_htons(ETHERTYPE_BRIDGED) ? parse_ethernet(skb, p, at) : parse_ip(skb, p))
@@ -87,6 +104,7 @@ static __noinline int open_tunnel(struct __sk_buff *skb, struct packet *p, bool 
 	p->tunnel_id = id;
 	p->outer = outer;
 	p->outer_family = outer_family;
+	p->inside = inside;
 	return 0;
 }
 

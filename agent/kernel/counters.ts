@@ -11,6 +11,17 @@ export interface HookCounters {
   otherBytes: number
   lostPackets: number
   lostBytes: number
+  /** On the way into a tunnel whose device accounts them when they come out: first packets of connections. */
+  tunnelPackets: number
+  tunnelBytes: number
+}
+
+export function noCounters(): HookCounters {
+  return { otherPackets: 0, otherBytes: 0, lostPackets: 0, lostBytes: 0, tunnelPackets: 0, tunnelBytes: 0 }
+}
+
+export function addCounters(to: HookCounters, more: HookCounters): void {
+  for (const name of Object.keys(to) as (keyof HookCounters)[]) to[name] += more[name]
 }
 
 /** Occurrences since the start (bpf/flow.h, enum loss). */
@@ -60,6 +71,8 @@ export class HookMap {
       otherBytes: at(hook_counters.other_bytes),
       lostPackets: at(hook_counters.lost_packets),
       lostBytes: at(hook_counters.lost_bytes),
+      tunnelPackets: at(hook_counters.tunnel_packets),
+      tunnelBytes: at(hook_counters.tunnel_bytes),
     }
   }
 }

@@ -2,7 +2,7 @@
 // maps, closes without leaving anything behind. It interprets no record.
 
 import { bootAheadUs } from './clock.js'
-import { type HookCounters, HookMap, type Losses, readLosses } from './counters.js'
+import { addCounters, type HookCounters, HookMap, type Losses, noCounters, readLosses } from './counters.js'
 import { ConntrackEvents, type TranslationSink } from './ctnetlink.js'
 import { Drain, type EntrySink } from './drain.js'
 import { type Feature, Features } from './features.js'
@@ -14,7 +14,6 @@ import { type RecordSink, Ring } from './ring.js'
 import type { Role, RoleOptions } from './roles.js'
 import { Settings } from './settings.js'
 import { type Tunnel, TunnelMap } from './tunnel-map.js'
-import { tunnelsOf } from './tunnels.js'
 
 export interface DatapathOptions {
   /** Entries of the IPv4 map; the IPv6 map has half. 131072 unless given. */
@@ -126,7 +125,7 @@ export class Datapath {
   /** Hooks all interfaces of the own namespace as `roles` says, and those that come: call poll() often. */
   follow(roles: RoleOptions = {}): void {
     this.own.follow(roles)
-    this.setTunnels(tunnelsOf(this.own.list()))
+    this.setTunnels(this.own.tunnels())
   }
 
   /**
@@ -136,8 +135,7 @@ export class Datapath {
   poll(): InterfaceChange[] {
     this.settings.bootAhead(bootAheadUs())
     const changes = this.own.poll()
-    if (changes.some((change) => change.interface.tunnel !== undefined))
-      this.setTunnels(tunnelsOf(this.own.list()))
+    if (changes.some((change) => change.interface.tunnel !== undefined)) this.setTunnels(this.own.tunnels())
     for (const { namespace } of this.others.values()) changes.push(...namespace.poll())
     return changes
   }
@@ -242,13 +240,8 @@ export class Datapath {
 
   /** Counters of hooks that have been detached since the start, summed. */
   retiredCounters(): HookCounters {
-    const sum = { otherPackets: 0, otherBytes: 0, lostPackets: 0, lostBytes: 0 }
-    for (const { retired } of this.namespaces()) {
-      sum.otherPackets += retired.otherPackets
-      sum.otherBytes += retired.otherBytes
-      sum.lostPackets += retired.lostPackets
-      sum.lostBytes += retired.lostBytes
-    }
+    const sum = noCounters()
+    for (const { retired } of this.namespaces()) addCounters(sum, retired)
     return sum
   }
 
@@ -265,6 +258,7 @@ export class Datapath {
   /** Goes in front again where somebody took the head; see Namespace.checkHeads. Meant for once a second. */
   checkHeads(): void {
     for (const namespace of this.namespaces()) namespace.checkHeads()
+    this.setTunnels(this.own.tunnels())
   }
 
   status(): DatapathStatus {

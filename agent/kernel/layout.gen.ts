@@ -100,18 +100,23 @@ export const settings = {
 } as const
 
 export const tunnel_device = {
-  size: 20,
+  size: 36,
   local: 0,
-  type: 16,
-  reserved: 17,
+  ids: 16,
+  id_count: 32,
+  type: 33,
+  inside: 34,
+  reserved: 35,
 } as const
 
 export const hook_counters = {
-  size: 32,
+  size: 48,
   other_packets: 0,
   other_bytes: 8,
   lost_packets: 16,
   lost_bytes: 24,
+  tunnel_packets: 32,
+  tunnel_bytes: 40,
 } as const
 
 export const mark = {
@@ -162,6 +167,7 @@ export const HOOK_NETNS_SHIFT = 21
 export const SEEN_HOOKS = 6
 export const EVENT_BYTES4 = 40
 export const TUNNEL_PORTS = 4
+export const TUNNEL_IDS = 4
 
 export const layout = {
   structs: {
@@ -272,20 +278,25 @@ export const layout = {
       },
     },
     tunnel_device: {
-      size: 20,
+      size: 36,
       members: {
         local: { offset: 0, size: 16 },
-        type: { offset: 16, size: 1 },
-        reserved: { offset: 17, size: 3 },
+        ids: { offset: 16, size: 16 },
+        id_count: { offset: 32, size: 1 },
+        type: { offset: 33, size: 1 },
+        inside: { offset: 34, size: 1 },
+        reserved: { offset: 35, size: 1 },
       },
     },
     hook_counters: {
-      size: 32,
+      size: 48,
       members: {
         other_packets: { offset: 0, size: 8 },
         other_bytes: { offset: 8, size: 8 },
         lost_packets: { offset: 16, size: 8 },
         lost_bytes: { offset: 24, size: 8 },
+        tunnel_packets: { offset: 32, size: 8 },
+        tunnel_bytes: { offset: 40, size: 8 },
       },
     },
   },

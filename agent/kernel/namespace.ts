@@ -4,7 +4,7 @@
 import { ExitCode, VethflowError } from '../errors.js'
 import { type AttachKind, Attachment, InterfaceGoneError, reasonOf } from './attach.js'
 import { removeIdleClsact, sweepClsact } from './clsact.js'
-import type { HookCounters, HookMap } from './counters.js'
+import { addCounters, type HookCounters, type HookMap, noCounters } from './counters.js'
 import type { Features } from './features.js'
 import { hookNumber } from './hook.js'
 import { type Interface, type InterfaceChange, Interfaces } from './interfaces.js'
@@ -12,6 +12,8 @@ import { NetlinkSocket } from './netlink.js'
 import { withNetns } from './netns.js'
 import type { Programs } from './programs.js'
 import { chooseRole, type Role, type RoleOptions } from './roles.js'
+import type { Tunnel } from './tunnel-map.js'
+import { tunnelsOf } from './tunnels.js'
 
 /** One interface, for status. */
 export interface InterfaceStatus {
@@ -73,7 +75,7 @@ const ATTACH_BUDGET_MS = 20
 export class Namespace {
   readonly netns: number
   /** Counters of hooks that have been detached, summed. */
-  readonly retired: HookCounters = { otherPackets: 0, otherBytes: 0, lostPackets: 0, lostBytes: 0 }
+  readonly retired: HookCounters = noCounters()
   private readonly options: NamespaceOptions
   private readonly socket: NetlinkSocket
   private readonly entries = new Map<number, Entry>()
@@ -136,6 +138,11 @@ export class Namespace {
   /** The interfaces as known; empty without follow(). */
   list(): Interface[] {
     return [...(this.interfaces?.values() ?? [])]
+  }
+
+  /** The tunnels that end in this namespace. */
+  tunnels(): Tunnel[] {
+    return tunnelsOf(this.list(), (ifindex) => this.entries.get(ifindex)?.attachments.length === 2)
   }
 
   /** The interfaces' own counters now. Needs follow(). */
@@ -335,10 +342,7 @@ export class Namespace {
       const hook = hookNumber(ifindex, egress, this.netns)
       const counters = this.options.hooks.read(hook)
       if (counters === undefined) continue
-      this.retired.otherPackets += counters.otherPackets
-      this.retired.otherBytes += counters.otherBytes
-      this.retired.lostPackets += counters.lostPackets
-      this.retired.lostBytes += counters.lostBytes
+      addCounters(this.retired, counters)
       this.options.hooks.delete(hook)
     }
   }

@@ -13,6 +13,7 @@ export class Settings {
   private readonly key = new Uint32Array(1)
   private readonly value = Buffer.alloc(settings.size)
   private ahead = 0
+  private ports: string | undefined
 
   constructor(fd: number) {
     this.fd = fd
@@ -20,7 +21,9 @@ export class Settings {
 
   /** All UDP ports of this node's tunnels. More than the entry has room for: the programs ask the map each time. */
   tunnelPorts(ports: Iterable<number>): void {
-    const known = [...new Set(ports)]
+    const known = [...new Set(ports)].sort((a, b) => a - b)
+    if (known.join() === this.ports) return
+    this.ports = known.join()
     this.value.fill(0, settings.tunnel_ports, settings.tunnel_ports + TUNNEL_PORTS * 2)
     for (const [i, port] of known.slice(0, TUNNEL_PORTS).entries())
       this.value.writeUInt16BE(port, settings.tunnel_ports + i * 2)

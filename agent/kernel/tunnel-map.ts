@@ -1,7 +1,7 @@
-// The map `tunnels`: which outer packets uplinks open. It holds no file descriptor of its own.
+// The map `tunnels`: which outer packets uplinks look into. It holds no file descriptor of its own.
 
 import { Errno, kernelError } from './ffi.js'
-import { tunnel_device, tunnel_key } from './layout.gen.js'
+import { TUNNEL_IDS, tunnel_device, tunnel_key } from './layout.gen.js'
 import { libbpf } from './libbpf.js'
 
 /** A tunnel that ends on this node: the key and value of the map `tunnels`. */
@@ -16,6 +16,10 @@ export interface Tunnel {
   readonly type: number
   /** This node's outer address, 4 or 16 bytes; undefined: any. */
   readonly local?: Uint8Array
+  /** VNI or key that the device takes; undefined: any. */
+  readonly id?: number
+  /** The device is hooked: its inner packets are accounted there, and uplinks only note them. */
+  readonly inside?: boolean
 }
 
 /** Keeps the map `tunnels` equal to what it is told. */
@@ -27,17 +31,19 @@ export class TunnelMap {
     this.fd = fd
   }
 
-  /** Two devices with one port and different local addresses open it for any address. The first 64 are taken. */
+  /**
+   * Two devices with one port and different local addresses open it for any address; so do more ids than there is room
+   * for. The first 64 are taken.
+   */
   set(tunnels: readonly Tunnel[]): void {
-    const wanted = new Map<string, Buffer>()
+    const alike = new Map<string, Tunnel[]>()
     for (const tunnel of tunnels) {
       const key = tunnelKey(tunnel).toString('hex')
-      const value = tunnelValue(tunnel)
-      const other = wanted.get(key)
-      if (other !== undefined && !other.equals(value))
-        value.fill(0, tunnel_device.local, tunnel_device.local + 16)
-      if (wanted.size < MAX_TUNNELS || wanted.has(key)) wanted.set(key, value)
+      const others = alike.get(key)
+      if (others !== undefined) others.push(tunnel)
+      else if (alike.size < MAX_TUNNELS) alike.set(key, [tunnel])
     }
+    const wanted = new Map([...alike].map(([key, devices]) => [key, tunnelValue(devices)]))
     for (const key of this.present.keys()) {
       if (wanted.has(key)) continue
       const result = libbpf().bpf_map_delete_elem(this.fd, Buffer.from(key, 'hex'))
@@ -62,9 +68,20 @@ function tunnelKey(tunnel: Tunnel): Buffer {
   return key
 }
 
-function tunnelValue(tunnel: Tunnel): Buffer {
+/** What all devices of one port and protocol take. */
+function tunnelValue(devices: readonly Tunnel[]): Buffer {
   const value = Buffer.alloc(tunnel_device.size)
-  if (tunnel.local !== undefined) value.set(tunnel.local.subarray(0, 16), tunnel_device.local)
-  value.writeUInt8(tunnel.type, tunnel_device.type)
+  const locals = new Set(
+    devices.map(({ local }) => (local === undefined ? '' : Buffer.from(local).toString('hex'))),
+  )
+  const [local = ''] = locals
+  if (locals.size === 1) value.set(Buffer.from(local, 'hex').subarray(0, 16), tunnel_device.local)
+  const ids = new Set(devices.map(({ id }) => id))
+  if (!ids.has(undefined) && ids.size <= TUNNEL_IDS) {
+    value.writeUInt8(ids.size, tunnel_device.id_count)
+    for (const [i, id] of [...ids].entries()) value.writeUInt32LE((id ?? 0) >>> 0, tunnel_device.ids + i * 4)
+  }
+  value.writeUInt8(devices[0]?.type ?? 0, tunnel_device.type)
+  value.writeUInt8(devices.every(({ inside }) => inside === true) ? 1 : 0, tunnel_device.inside)
   return value
 }

@@ -17,6 +17,10 @@ export interface DecodedTunnel {
   readonly port: number
   readonly carries: 'vxlan' | 'geneve' | 'gre' | 'ip'
   readonly local?: Buffer
+  /** The one VNI or key that its device takes; absent: any. */
+  readonly id?: number
+  /** Its device is hooked itself. */
+  readonly inside?: boolean
 }
 
 interface Ports {

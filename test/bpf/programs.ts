@@ -17,7 +17,7 @@ import type { Account, DecodedTunnel } from './decode.js'
 const LOOPBACK = 1
 const ENTRIES = 64
 /** Offsets in struct __sk_buff (linux/bpf.h) and of struct bpf_test_run_opts (bpf/bpf.h). */
-const SKB = { size: 192, gsoSegs: 164, gsoSize: 176 }
+const SKB = { size: 192, ifindex: 40, gsoSegs: 164, gsoSize: 176 }
 const OPTIONS = {
   size: 80,
   in: 8,
@@ -82,18 +82,12 @@ export class Programs {
     this.#drains = { 4: drain('views4', 16, 128), 6: drain('views6', 40, 152) }
     this.#hooks = new HookMap(this.object.mapFd('hooks'))
     new TunnelMap(this.object.mapFd('tunnels')).set(
-      tunnels.map(({ protocol, family, port, carries, local }) => ({
-        protocol,
-        family,
-        port,
-        type: TYPES[carries],
-        ...(local === undefined ? {} : { local }),
-      })),
+      tunnels.map(({ carries, ...tunnel }) => ({ ...tunnel, type: TYPES[carries] })),
     )
   }
 
-  /** Runs a program over a frame of at least an Ethernet header. */
-  run(program: string, frame: Buffer, gso?: Gso): Ran {
+  /** Runs a program over a frame of at least an Ethernet header, at a device of this network namespace. */
+  run(program: string, frame: Buffer, gso?: Gso, ifindex = LOOPBACK): Ran {
     const fd = this.object.programFd(program)
     if (fd === undefined) throw new Error(`${program} is not loaded`)
     const options = Buffer.alloc(OPTIONS.size)
@@ -103,9 +97,10 @@ export class Programs {
     options.writeUInt32LE(frame.length, OPTIONS.inSize)
     options.writeBigUInt64LE(address(this.#out), OPTIONS.out)
     options.writeUInt32LE(this.#out.length, OPTIONS.outSize)
-    if (gso !== undefined) {
-      context.writeUInt32LE(gso.segments, SKB.gsoSegs)
-      context.writeUInt32LE(gso.size, SKB.gsoSize)
+    if (gso !== undefined || ifindex !== LOOPBACK) {
+      context.writeUInt32LE(gso?.segments ?? 0, SKB.gsoSegs)
+      context.writeUInt32LE(gso?.size ?? 0, SKB.gsoSize)
+      context.writeUInt32LE(ifindex, SKB.ifindex)
       options.writeBigUInt64LE(address(context), OPTIONS.context)
       options.writeUInt32LE(SKB.size, OPTIONS.contextSize)
     }
@@ -125,6 +120,12 @@ export class Programs {
   others(egress: boolean, ifindex = LOOPBACK): { packets: number; bytes: number } {
     const counters = this.#hooks.read((ifindex << 1) | Number(egress))
     return { packets: counters?.otherPackets ?? -1, bytes: counters?.otherBytes ?? -1 }
+  }
+
+  /** What a hook saw go into tunnels and left to their devices, since watch(). */
+  tunnelled(egress: boolean, ifindex: number): { packets: number; bytes: number } {
+    const counters = this.#hooks.read((ifindex << 1) | Number(egress))
+    return { packets: counters?.tunnelPackets ?? -1, bytes: counters?.tunnelBytes ?? -1 }
   }
 
   /** The hook is alive, with its counters at zero. */

@@ -250,7 +250,7 @@ describe.each([
         await (local ? n1 : n2).pod({ name: 'server' }),
       ]
       await bed.services(service(80, 8080, [server]))
-      // a dialogue of one line each way, begun before and gone on with after the agent has come
+      // a dialogue of one line each way, begun before the agent; 25 lines more from when it has come
       const listening = await server.start(['socat', '-d', '-d', 'TCP-LISTEN:8080,reuseaddr', 'SYSTEM:cat'])
       await listening.said(/listening on/)
       const talking = await client.start([
@@ -258,12 +258,15 @@ describe.each([
         '-MIO::Socket::INET',
         '-e',
         `my $s = IO::Socket::INET->new("${VIP}:80") or die $!; $| = 1;
-       for my $n (0..39) { print $s "line $n\n"; my $back = <$s>; print "got $back"; select(undef, undef, undef, 0.1) }
+       my $left; $SIG{USR1} = sub { $left = 25 };
+       for (my $n = 0; !defined $left || $left-- > 0; $n++) {
+         print $s "line $n\n"; my $back = <$s>; print "got $back"; select(undef, undef, undef, 0.1) }
        close $s; print "done\n"`,
       ])
       await talking.said(/got line 3/)
       const running = await agent(n1, 'n1')
       await running.until('told', (a) => a.flows.some((f) => f.protocol === 'TCP'), 5000)
+      process.kill(talking.pid, 'SIGUSR1')
       await talking.said(/^done$/m, 20_000)
       await running.until('closed', (a) => a.flows.some((f) => f.protocol === 'TCP' && f.event === 'CLOSED'))
       await running.close()

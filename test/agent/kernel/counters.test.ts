@@ -37,20 +37,20 @@ describe('tunnels', () => {
   const tunnels = (): Record<string, string> => content(tunnel_key.size, tunnel_device.size)
   const map = (): TunnelMap => new TunnelMap(make(BPF_MAP_TYPE_HASH, tunnel_key.size, tunnel_device.size, 64))
   const vxlan: Tunnel = { port: 8472, protocol: 17, family: 4, type: 1, local: Uint8Array.of(10, 0, 0, 1) }
-  const zeros = '0'.repeat(24)
+  const zeros = '0'.repeat(24 + 32)
 
   it('stand in the map in network order, and go when they go', () => {
     const under = map()
     const ipip: Tunnel = { port: 0, protocol: 4, family: 4, type: 3 }
     under.set([vxlan, ipip])
     expect(tunnels()).toEqual({
-      '21181104': `0a000001${zeros}01000000`,
-      '00000404': `00000000${zeros}03000000`,
+      '21181104': `0a000001${zeros}00010000`,
+      '00000404': `00000000${zeros}00030000`,
     })
     under.set([ipip])
     expect(Object.keys(tunnels())).toEqual(['00000404'])
     under.set([{ ...ipip, local: Uint8Array.of(10, 0, 0, 2) }])
-    expect(tunnels()).toEqual({ '00000404': `0a000002${zeros}03000000` })
+    expect(tunnels()).toEqual({ '00000404': `0a000002${zeros}00030000` })
     under.set([])
     expect(tunnels()).toEqual({})
   })
@@ -58,9 +58,32 @@ describe('tunnels', () => {
   it('of two devices with one port and different addresses are open for any', () => {
     const under = map()
     under.set([vxlan, { ...vxlan, local: Uint8Array.of(10, 0, 0, 2) }])
-    expect(tunnels()).toEqual({ '21181104': `00000000${zeros}01000000` })
+    expect(tunnels()).toEqual({ '21181104': `00000000${zeros}00010000` })
     under.set([vxlan, vxlan])
-    expect(tunnels()).toEqual({ '21181104': `0a000001${zeros}01000000` })
+    expect(tunnels()).toEqual({ '21181104': `0a000001${zeros}00010000` })
+  })
+
+  it('of devices with one port take the ids of all, and any when they are many', () => {
+    const under = map()
+    const ids = (...all: (number | undefined)[]): string => {
+      under.set(all.map((id) => ({ ...vxlan, ...(id === undefined ? {} : { id }) })))
+      return tunnels()['21181104']?.slice(32) ?? ''
+    }
+    expect(ids(1, 0xabcdef, 1)).toBe('01000000efcdab00000000000000000002010000')
+    expect(ids(1, 2, 3, 4)).toBe('0100000002000000030000000400000004010000')
+    expect(ids(1, 2, 3, 4, 5)).toBe(`${'0'.repeat(32)}00010000`)
+    expect(ids(1, undefined)).toBe(`${'0'.repeat(32)}00010000`)
+  })
+
+  it('count on their devices only when all of them are hooked', () => {
+    const under = map()
+    under.set([
+      { ...vxlan, inside: true },
+      { ...vxlan, inside: true },
+    ])
+    expect(tunnels()['21181104']?.slice(-4)).toBe('0100')
+    under.set([{ ...vxlan, inside: true }, vxlan])
+    expect(tunnels()['21181104']?.slice(-4)).toBe('0000')
   })
 
   it('beyond 64 are left out', () => {
@@ -75,9 +98,23 @@ describe('hooks', () => {
     const hooks = new HookMap(make(BPF_MAP_TYPE_HASH, 4, hook_counters.size, 2))
     expect(hooks.read(14)).toBeUndefined()
     hooks.insert(14)
-    expect(hooks.read(14)).toEqual({ otherPackets: 0, otherBytes: 0, lostPackets: 0, lostBytes: 0 })
-    libbpf().bpf_map_update_elem(fd, Uint32Array.of(14), BigUint64Array.of(1n, 2n, 3n, 2n ** 40n), 0)
-    expect(hooks.read(14)).toEqual({ otherPackets: 1, otherBytes: 2, lostPackets: 3, lostBytes: 2 ** 40 })
+    expect(hooks.read(14)).toEqual({
+      otherPackets: 0,
+      otherBytes: 0,
+      lostPackets: 0,
+      lostBytes: 0,
+      tunnelPackets: 0,
+      tunnelBytes: 0,
+    })
+    libbpf().bpf_map_update_elem(fd, Uint32Array.of(14), BigUint64Array.of(1n, 2n, 3n, 2n ** 40n, 5n, 6n), 0)
+    expect(hooks.read(14)).toEqual({
+      otherPackets: 1,
+      otherBytes: 2,
+      lostPackets: 3,
+      lostBytes: 2 ** 40,
+      tunnelPackets: 5,
+      tunnelBytes: 6,
+    })
     hooks.delete(14)
     hooks.delete(14)
     expect(hooks.read(14)).toBeUndefined()

@@ -97,9 +97,24 @@ describe('an interface', () => {
       external: false,
     })
     expect(byName('vxe')?.tunnel).toEqual({ id: 0, port: 4790, external: true })
-    const tunnels = tunnelsOf(interfaces?.values() ?? [])
-    expect(tunnels).toContainEqual({ port: 8472, protocol: 17, family: 4, type: 1, local })
-    expect(tunnels).toContainEqual({ port: 4789, protocol: 17, family: 6, type: 1, local: expect.anything() })
+    const tunnels = tunnelsOf(interfaces?.values() ?? [], (ifindex) => ifindex === byName('vx4')?.ifindex)
+    expect(tunnels).toContainEqual({
+      port: 8472,
+      protocol: 17,
+      family: 4,
+      type: 1,
+      local,
+      id: 77,
+      inside: true,
+    })
+    expect(tunnels).toContainEqual({
+      port: 4789,
+      protocol: 17,
+      family: 6,
+      type: 1,
+      local: expect.anything(),
+      id: 78,
+    })
     expect(tunnels).toContainEqual({ port: 4790, protocol: 17, family: 4, type: 1 })
     expect(tunnels).toContainEqual({ port: 4790, protocol: 17, family: 6, type: 1 })
     expect(tunnels).toHaveLength(4)

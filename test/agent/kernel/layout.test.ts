@@ -83,7 +83,7 @@ describe('the layout of the kernel boundary', () => {
 
   it('names the structure when it has grown', () => {
     const bytes = doctoredTypes((data, find) => data.setUint32(find(STRUCT, 'tunnel_device') + 8, 24, true))
-    expect(() => checkLayout(readElf(bytes))).toThrow(/struct tunnel_device has 24 bytes instead of 20/)
+    expect(() => checkLayout(readElf(bytes))).toThrow(/struct tunnel_device has 24 bytes instead of 36/)
   })
 
   it('tells a structure that is missing', () => {
@@ -124,7 +124,7 @@ describe('an object file', () => {
       expect.objectContaining({
         code: 'LAYOUT_MISMATCH',
         message: expect.stringContaining(
-          'map hooks has keys of 4 and values of 20 bytes instead of 4 and 32',
+          'map hooks has keys of 4 and values of 36 bytes instead of 4 and 48',
         ),
       }),
     )

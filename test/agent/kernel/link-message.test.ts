@@ -30,14 +30,14 @@ function port(type: number, number: number): Buffer {
 }
 
 function tunnels(message: Buffer): ReturnType<typeof tunnelsOf> {
-  return tunnelsOf([{ ...parseLink(message), addresses: [], defaultRoute: false } as Interface])
+  return tunnelsOf([{ ...parseLink(message), addresses: [], defaultRoute: false } as Interface], () => false)
 }
 
 describe('a tunnel device', () => {
   it('geneve, by its remote end', () => {
     const message = linkMessage('geneve', [wordAttribute(1, 5), attribute(2, REMOTE), port(5, 6081)])
     expect(parseLink(message)?.tunnel).toEqual({ id: 5, port: 6081, remote: REMOTE, external: false })
-    expect(tunnels(message)).toEqual([{ port: 6081, protocol: 17, family: 4, type: 2 }])
+    expect(tunnels(message)).toEqual([{ port: 6081, protocol: 17, family: 4, type: 2, id: 5 }])
   })
 
   it('geneve, external', () => {
@@ -68,7 +68,7 @@ describe('a tunnel device', () => {
     const key = attribute(5, Uint8Array.of(0, 0, 1, 2))
     const message = linkMessage('gre', [key, attribute(6, LOCAL), attribute(7, REMOTE)], ArpType.IPGRE)
     expect(parseLink(message)?.tunnel).toMatchObject({ id: 258, local: LOCAL, remote: REMOTE })
-    expect(tunnels(message)).toEqual([{ port: 0, protocol: 47, family: 4, type: 4, local: LOCAL }])
+    expect(tunnels(message)).toEqual([{ port: 0, protocol: 47, family: 4, type: 4, id: 258, local: LOCAL }])
   })
 
   it('ip6tnl carries both versions', () => {

@@ -214,7 +214,7 @@ export function filterNames(): { readonly name: string; readonly takes: string }
   return KINDS.flatMap((kind) => {
     const { ends, takes } = DEFINITIONS[kind]
     const names = ends ? [kind, `from-${kind}`, `to-${kind}`] : [kind]
-    return names.filter((name) => name !== 'from-service').map((name) => ({ name, takes }))
+    return names.map((name) => ({ name, takes }))
   })
 }
 
@@ -254,11 +254,6 @@ function parseFilter(spec: FilterSpec): Filter {
   if (found === undefined)
     throw badFilter(`There is no filter ${quoted(spec.name)}; filters are ${KINDS.join(', ')}`)
   const { kind, end } = found
-  if (kind === 'service' && end === 'source') {
-    throw badFilter(
-      'from-service: a service is what a client addresses, so only service and to-service can match',
-    )
-  }
   const { takes, parse } = DEFINITIONS[kind]
   if (spec.values.length === 0) throw badFilter(`${spec.name} needs a value: it takes ${takes}`)
   const values = spec.values.map((text) => {

@@ -1,7 +1,7 @@
 // One protobuf frame as the JSON frames that say the same. Runs in browsers.
 
 import { cursorOfFlow } from './cursor.js'
-import { flowToJson, lostToJson } from './json.js'
+import { flowToJson, historyToJson, lostToJson } from './json.js'
 import type { FrameJson } from './json-types.js'
 import type { StreamMessageMessage } from './messages.js'
 import { statusToJson } from './status-json.js'
@@ -15,6 +15,7 @@ export function frameToJson(message: StreamMessageMessage): FrameJson[] {
   for (const error of message.errors ?? []) {
     frames.push({ error: { code: error.code ?? '', message: error.message ?? '' } })
   }
+  if (message.history) frames.push({ history: historyToJson(message.history) })
   for (const status of message.status ?? []) frames.push({ status: statusToJson(status) })
   for (const lost of message.lost ?? []) frames.push({ lost: lostToJson(lost) })
   for (const flow of message.flows ?? []) {

@@ -188,11 +188,22 @@ export interface ErrorJson {
   message: string
 }
 
-/** One JSON frame: exactly one of flow, lost, status and error; cursor beside flow only. */
+/** Where history begins, for those who asked. */
+export interface HistoryJson {
+  /** Time of the oldest record that is kept; absent where none is. */
+  begins?: string
+  records: number
+  /** When this run of the server began. */
+  started?: string
+  resumed: boolean
+}
+
+/** One JSON frame: exactly one of flow, lost, status, error and history; cursor beside flow only. */
 export interface FrameJson {
   flow?: FlowJson
   cursor?: string
   lost?: LostJson
   status?: StatusJson
   error?: ErrorJson
+  history?: HistoryJson
 }

@@ -7,6 +7,7 @@ import type {
   DropJson,
   EndpointJson,
   FlowJson,
+  HistoryJson,
   LostJson,
   PolicyJson,
   ServiceJson,
@@ -24,6 +25,7 @@ import {
   EndReason,
   Event,
   type FlowMessage,
+  type HistoryMessage,
   HookDirection,
   type LostMessage,
   type PolicyMessage,
@@ -234,5 +236,15 @@ export function lostToJson(message: LostMessage): LostJson {
     count: message.count ?? 0,
     since: time(message.sinceUs),
     until: time(message.untilUs),
+  })
+}
+
+/** The JSON form of where history begins. */
+export function historyToJson(message: HistoryMessage): HistoryJson {
+  return known<HistoryJson>({
+    begins: time(message.beginsUs),
+    records: message.records ?? 0,
+    started: time(message.startedUs),
+    resumed: message.resumed ?? false,
   })
 }

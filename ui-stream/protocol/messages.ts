@@ -29,6 +29,7 @@ export type TcpMessage = vethflow.v1.Tcp.$Properties
 export type TunnelMessage = vethflow.v1.Tunnel.$Properties
 export type LostMessage = vethflow.v1.Lost.$Properties
 export type StatusMessage = vethflow.v1.Status.$Properties
+export type HistoryMessage = vethflow.v1.History.$Properties
 export type ErrorMessage = vethflow.v1.Error.$Properties
 export type StreamMessageMessage = vethflow.v1.StreamMessage.$Properties
 export type SubscribeMessage = vethflow.v1.Subscribe.$Properties

@@ -19,6 +19,8 @@ export const Path = {
 /** WebSocket subprotocols (RFC 6455, 1.9), by how frames are written. */
 export const Subprotocol = {
   PROTOBUF: 'vethflow.v1.protobuf',
+  /** The server's frames are compressed, each as a whole (zlib, RFC 1950); the client's are not. */
+  DEFLATE: 'vethflow.v1.protobuf+deflate',
   JSON: 'vethflow.v1.json',
 } as const
 export type Subprotocol = (typeof Subprotocol)[keyof typeof Subprotocol]
@@ -56,7 +58,7 @@ export const ErrorCode = {
 
 /** Largest frame that a client may send. */
 export const MAX_CLIENT_FRAME_BYTES = 64 * 1024
-/** Largest frame that a server sends, so that clients can bound what they accept. */
+/** Largest frame that a server sends, inflated where it is compressed, so that clients can bound what they accept. */
 export const MAX_SERVER_FRAME_BYTES = 4 * 1024 * 1024
 /** The server pings this often; a client that hears nothing for twice as long may take the connection for dead. */
 export const PING_INTERVAL_MS = 30_000

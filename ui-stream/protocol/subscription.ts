@@ -28,7 +28,12 @@ export interface Subscription {
   readonly own?: boolean
   /** Send Status at once and then every ten seconds. */
   readonly status?: boolean
+  /** Say where history begins, before anything else. */
+  readonly history?: boolean
 }
+
+/** Fields that say yes or no. */
+const SWITCHES = ['follow', 'labels', 'own', 'status', 'history'] as const
 
 /** The largest `last`; history holds less. */
 export const MAX_LAST = 10_000_000
@@ -61,6 +66,10 @@ function parseBoolean(name: string, text: string): boolean {
   if (text === 'true' || text === '' || text === '1') return true
   if (text === 'false' || text === '0') return false
   throw badQuery(`${name}=${quoted(text)} is not valid: it takes true or false`)
+}
+
+function isSwitch(key: string): key is (typeof SWITCHES)[number] {
+  return (SWITCHES as readonly string[]).includes(key)
 }
 
 function checkLast(value: unknown): number {
@@ -105,11 +114,10 @@ export function parseQuery(query: URLSearchParams, nowMs: number): Subscription 
     else if (key === 'since') draft.sinceUs = checkMoment(key, value, nowMs)
     else if (key === 'until') draft.untilUs = checkMoment(key, value, nowMs)
     else if (key === 'cursor') draft.cursor = checkCursor(value)
-    else if (key === 'follow' || key === 'labels' || key === 'own' || key === 'status') {
-      draft[key] = parseBoolean(key, value)
-    } else if (key !== 'wait' && key !== 'ticket') {
+    else if (isSwitch(key)) draft[key] = parseBoolean(key, value)
+    else if (key !== 'wait' && key !== 'ticket') {
       throw badQuery(
-        `There is no query parameter ${quoted(key)}; beside the filters there are filter, last, since, until, cursor, follow, labels, own, status and wait`,
+        `There is no query parameter ${quoted(key)}; beside the filters there are filter, last, since, until, cursor, follow, labels, own, status, history and wait`,
       )
     }
   }
@@ -128,7 +136,7 @@ export function formatQuery(subscription: Subscription): URLSearchParams {
   if (sinceUs !== undefined) query.append('since', formatTime(sinceUs) ?? '')
   if (untilUs !== undefined) query.append('until', formatTime(untilUs) ?? '')
   if (cursor !== undefined) query.append('cursor', cursor)
-  for (const name of ['follow', 'labels', 'own', 'status'] as const) {
+  for (const name of SWITCHES) {
     if (subscription[name] !== undefined) query.append(name, String(subscription[name]))
   }
   return query
@@ -148,7 +156,7 @@ export function fromSubscribeMessage(message: SubscribeMessage): Subscription {
   if (message.sinceUs) draft.sinceUs = message.sinceUs
   if (message.untilUs) draft.untilUs = message.untilUs
   if (message.cursor) draft.cursor = checkCursor(message.cursor)
-  for (const name of ['follow', 'labels', 'own', 'status'] as const) {
+  for (const name of SWITCHES) {
     if (message[name]) draft[name] = true
   }
   return draft
@@ -156,7 +164,7 @@ export function fromSubscribeMessage(message: SubscribeMessage): Subscription {
 
 /** The Subscribe message that says `subscription`. `last: 0` cannot be said in proto3 and is left out. */
 export function toSubscribeMessage(subscription: Subscription): SubscribeMessage {
-  const { filters, expression, last, sinceUs, untilUs, cursor, follow, labels, own, status } = subscription
+  const { filters, expression, last, sinceUs, untilUs, cursor } = subscription
   return {
     filters: filters.map(({ name, values, negate }) => ({
       name,
@@ -168,14 +176,11 @@ export function toSubscribeMessage(subscription: Subscription): SubscribeMessage
     ...(sinceUs && { sinceUs }),
     ...(untilUs && { untilUs }),
     ...(cursor && { cursor }),
-    ...(follow && { follow }),
-    ...(labels && { labels }),
-    ...(own && { own }),
-    ...(status && { status }),
+    ...Object.fromEntries(SWITCHES.flatMap((name) => (subscription[name] ? [[name, true]] : []))),
   }
 }
 
-const JSON_KEYS = new Set('filters expression last since until cursor follow labels own status'.split(' '))
+const JSON_KEYS = new Set(['filters', 'expression', 'last', 'since', 'until', 'cursor', ...SWITCHES])
 
 /** Parses the object of `{"subscribe": {…}}`: fields as in the message, `since` and `until` as in the query. */
 export function fromSubscribeJson(value: unknown, nowMs: number): Subscription {
@@ -190,7 +195,7 @@ export function fromSubscribeJson(value: unknown, nowMs: number): Subscription {
   if (value.since !== undefined) draft.sinceUs = checkMoment('since', value.since, nowMs)
   if (value.until !== undefined) draft.untilUs = checkMoment('until', value.until, nowMs)
   if (value.cursor !== undefined) draft.cursor = checkCursor(checkText('cursor', value.cursor))
-  for (const name of ['follow', 'labels', 'own', 'status'] as const) {
+  for (const name of SWITCHES) {
     const flag = value[name]
     if (flag === undefined) continue
     if (typeof flag !== 'boolean') throw badQuery(`${name} takes true or false`)

@@ -87,6 +87,14 @@ export class ByteWriter {
     this.position = position
   }
 
+  /** Copies bytes `from` to `to - 1` as they are. */
+  copyRange(source: Uint8Array, from: number, to: number): void {
+    const { bytes } = this
+    let { position } = this
+    for (let i = from; i < to; i++) bytes[position++] = source[i]!
+    this.position = position
+  }
+
   /** A text field with a one-byte tag; the empty text is left out. Makes its own room. */
   text(tag: number, value: string | undefined): void {
     if (value === undefined || value === '') return

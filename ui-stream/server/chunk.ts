@@ -1,102 +1,150 @@
-// A piece of history: encoded records with the columns that filters need, in memory that is allocated once and never
-// moved. Grows until it is full; is dropped as a whole.
+// A piece of history: columns, and what they do not hold of each record packed behind one another, in memory that is
+// allocated once and never moved. Grows until it is full; is dropped as a whole.
 
-import type { Name, ServiceName } from '../../agent/identity/names.js'
-import type { EncodedBatch } from './encoded-batch.js'
-import type { FilterColumns, FlowRows } from './flow-rows.js'
+import type { Name } from '../../agent/identity/names.js'
+import { ByteWriter } from './byte-writer.js'
+import { type EncodedBatch, withLabels } from './encoded-batch.js'
+import { COLUMN_BYTES, FlowColumns } from './flow-columns.js'
+import type { FlowRows } from './flow-rows.js'
+import { RecordPacker, writeWhole } from './record-pack.js'
+import { RecordUnpacker, type RowNames } from './record-unpack.js'
+import type { Place, Vocabulary } from './vocabulary.js'
 
-/** Bytes of all columns of one row: typed arrays, and six references. */
-export const ROW_BYTES = 75 + 48
+/** Bytes of one row, packed bytes apart. */
+export const ROW_BYTES = COLUMN_BYTES + 4
 
-/** Records `firstSequence` to `firstSequence + count - 1`. Implements FlowRows over what it holds. */
-export class Chunk implements FlowRows {
-  readonly firstSequence: number
-  readonly capacity: number
-  readonly bytes: Uint8Array
-  readonly offsets: Uint32Array
-  readonly timeUs: Float64Array
-  readonly columns: FilterColumns
-  readonly source: Name[] = []
-  readonly destination: Name[] = []
-  readonly service: (ServiceName | undefined)[] = []
-  readonly direction: Uint8Array
-  readonly nodeName: string[] = []
-  readonly interfaces: (readonly string[])[] = []
-  readonly dropReason: (string | undefined)[] = []
-  /** Distinct names that it holds on to. */
-  readonly names = new Set<Name | ServiceName>()
-  count = 0
-  /** Of its records. */
-  latestUs = 0
+const UNKNOWN: Name = Object.freeze({ kind: 0 })
+const NOWHERE: Place = Object.freeze({
+  nodeName: '',
+  interfaces: [],
+  dropReason: undefined,
+  bytes: new Uint8Array(0),
+  nodeAt: 0,
+  hooksAt: 0,
+  key: '',
+})
 
-  constructor(firstSequence: number, rows: number, bytes: number) {
-    this.firstSequence = firstSequence
-    this.capacity = rows
-    this.bytes = new Uint8Array(bytes)
-    this.offsets = new Uint32Array(rows + 1)
-    this.timeUs = new Float64Array(rows)
-    this.direction = new Uint8Array(rows)
-    this.columns = {
-      event: new Uint8Array(rows),
-      timeUs: this.timeUs,
-      ipVersion: new Uint8Array(rows),
-      protocol: new Uint8Array(rows),
-      flags: new Uint8Array(rows),
-      source: new Uint32Array(rows * 4),
-      sourcePort: new Uint16Array(rows),
-      destination: new Uint32Array(rows * 4),
-      destinationPort: new Uint16Array(rows),
-      service: new Uint32Array(rows * 4),
-      servicePort: new Uint16Array(rows),
-      verdict: new Uint8Array(rows),
-      tcpFlagsForward: new Uint8Array(rows),
-      tcpFlagsReverse: new Uint8Array(rows),
-    }
+const packer = new RecordPacker()
+const unpacker = new RecordUnpacker()
+const scratch = new ByteWriter(4096)
+const output = new ByteWriter(256 * 1024)
+/** More than this is not kept for the next read. */
+const MOST_OUTPUT = 1024 * 1024
+
+/** Records `firstSequence` to `firstSequence + count - 1`. */
+export class Chunk extends FlowColumns {
+  readonly #packed: Uint8Array
+  readonly #offsets: Uint32Array
+  /** The place that each list of interfaces led to last. */
+  readonly #lately = new Map<readonly string[], number>()
+
+  constructor(firstSequence: number, rows: number, bytes: number, vocabulary: Vocabulary) {
+    super(firstSequence, rows, vocabulary)
+    this.#packed = new Uint8Array(bytes)
+    this.#offsets = new Uint32Array(rows + 1)
   }
 
-  /** What it takes in memory, names apart. */
+  /** What it takes in memory, the vocabulary apart. */
   get allocated(): number {
-    return this.bytes.length + this.capacity * ROW_BYTES
+    return this.#packed.length + this.capacity * ROW_BYTES + this.wideBytes
   }
 
-  /** True when a record of `length` bytes finds room. */
-  fits(length: number): boolean {
-    return this.count < this.capacity && this.offsets[this.count]! + length <= this.bytes.length
+  /** Bytes that its records take beside their columns. */
+  get packedBytes(): number {
+    return this.#offsets[this.count]!
   }
 
-  /** Copies a record; `fits` has to be true. Returns the names that were new to it. */
-  append(batch: EncodedBatch, rows: FlowRows, row: number): void {
-    const at = this.count
-    const start = this.offsets[at]!
-    const record = batch.bytes.subarray(batch.offsets[row]!, batch.offsets[row + 1]!)
-    this.bytes.set(record, start)
-    this.offsets[at + 1] = start + record.length
-    const { columns: to } = this
-    const { columns: from } = rows
-    to.event[at] = from.event[row]!
-    to.timeUs[at] = from.timeUs[row]!
-    to.ipVersion[at] = from.ipVersion[row]!
-    to.protocol[at] = from.protocol[row]!
-    to.flags[at] = from.flags[row]!
-    for (let i = 0; i < 4; i++) {
-      to.source[at * 4 + i] = from.source[row * 4 + i]!
-      to.destination[at * 4 + i] = from.destination[row * 4 + i]!
-      to.service[at * 4 + i] = from.service[row * 4 + i]!
+  /** Takes over a record. Says 0, or, when it finds no room, the bytes that it would need. */
+  add(batch: EncodedBatch, rows: FlowRows, row: number): number {
+    const { bytes, offsets } = batch
+    const from = offsets[row]!
+    const to = offsets[row + 1]!
+    scratch.position = 0
+    const taken = packer.read(bytes, from, to, rows, row, this.firstSequence + this.count)
+    if (taken) packer.write(scratch, bytes, rows.columns.timeUs[row]!)
+    else writeWhole(scratch, bytes, from, to)
+    const length = scratch.position
+    const at = this.#offsets[this.count]!
+    if (this.count >= this.capacity || at + length > this.#packed.length) return length
+    const packed = this.#packed
+    const source = scratch.bytes
+    if (length > 64) packed.set(source.subarray(0, length), at)
+    else for (let i = 0; i < length; i++) packed[at + i] = source[i]!
+    this.#offsets[this.count + 1] = at + length
+    this.append(rows, row, this.#place(batch, rows, row))
+    return 0
+  }
+
+  /** The number of the place that the record just read speaks of. */
+  #place({ bytes }: EncodedBatch, rows: FlowRows, row: number): number {
+    const { places } = this.vocabulary
+    const interfaces = rows.interfaces[row]!
+    const reason = rows.dropReason?.[row]
+    const sequence = this.firstSequence + this.count
+    const lately = this.#lately.get(interfaces)
+    const known = lately === undefined ? undefined : places.values[lately]
+    const nodeName = typeof rows.nodeName === 'string' ? rows.nodeName : rows.nodeName[row]!
+    if (
+      known !== undefined &&
+      known.nodeName === nodeName &&
+      known.dropReason === reason?.toUpperCase() &&
+      packer.isPlace(known, bytes)
+    ) {
+      return places.number(known, sequence)
     }
-    to.sourcePort[at] = from.sourcePort[row]!
-    to.destinationPort[at] = from.destinationPort[row]!
-    to.servicePort[at] = from.servicePort[row]!
-    to.verdict[at] = from.verdict[row]!
-    to.tcpFlagsForward[at] = from.tcpFlagsForward[row]!
-    to.tcpFlagsReverse[at] = from.tcpFlagsReverse[row]!
-    this.source.push(rows.source[row]!)
-    this.destination.push(rows.destination[row]!)
-    this.service.push(rows.service[row])
-    this.direction[at] = rows.direction[row]!
-    this.nodeName.push(typeof rows.nodeName === 'string' ? rows.nodeName : rows.nodeName[row]!)
-    this.interfaces.push(rows.interfaces[row]!)
-    this.dropReason.push(rows.dropReason?.[row])
-    this.latestUs = Math.max(this.latestUs, this.timeUs[at]!)
-    this.count++
+    const { agentStart, agentEnd, nodeStart, nodeEnd, hooksStart, hooksEnd } = packer
+    const text = (start: number, end: number): string =>
+      Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('latin1')
+    // A record that is kept whole has no bytes here: what filters look at makes the key.
+    const key = [
+      text(agentStart, agentEnd),
+      text(nodeStart, nodeEnd),
+      text(hooksStart, hooksEnd),
+      reason?.toUpperCase() ?? '',
+      ...(agentEnd === 0 || hooksEnd === 0 ? [nodeName, ...interfaces] : []),
+    ].join('\n')
+    const place = this.vocabulary.place(key, () => ({
+      nodeName,
+      interfaces,
+      dropReason: reason?.toUpperCase(),
+      ...packer.placeBytes(bytes),
+      key,
+    }))
+    const number = places.number(place, sequence)
+    if (this.#lately.size >= 1024) this.#lately.clear()
+    this.#lately.set(interfaces, number)
+    return number
+  }
+
+  /** The names that a row speaks of. */
+  names(row: number): RowNames {
+    const { names, services, places } = this.vocabulary
+    return {
+      source: names.values[this.source[row]!] ?? UNKNOWN,
+      destination: names.values[this.destination[row]!] ?? UNKNOWN,
+      service: services.values[this.service[row]!],
+      place: places.values[this.place[row]!] ?? NOWHERE,
+    }
+  }
+
+  /** The records of these rows (ascending) as they were, with labels if asked for. */
+  unpack(rows: ArrayLike<number>, labels: boolean): EncodedBatch {
+    const count = rows.length
+    const offsets = new Uint32Array(count + 1)
+    const timeUs = new Float64Array(count)
+    output.position = 0
+    for (let i = 0; i < count; i++) {
+      const row = rows[i]!
+      const names = this.names(row)
+      const start = output.position
+      unpacker.write(output, this, row, names, this.#packed, this.#offsets[row]!, this.#offsets[row + 1]!)
+      if (labels) withLabels(output, start, names.source, names.destination)
+      offsets[i + 1] = output.position
+      timeUs[i] = this.timeUs[row]!
+    }
+    const bytes = output.take()
+    if (output.bytes.length > MOST_OUTPUT) output.bytes = new Uint8Array(256 * 1024)
+    const lastSequence = count === 0 ? 0 : this.firstSequence + rows[count - 1]!
+    return { count, bytes, offsets, timeUs, lastSequence, shared: {} }
   }
 }

@@ -4,6 +4,7 @@
 import type { LostMessage } from '../protocol/messages.js'
 import { Stage, Unit } from '../protocol/messages.js'
 import type { EncodedBatch } from './encoded-batch.js'
+import type { QueueBudget } from './queue-budget.js'
 
 /** Records `start` to `end - 1` of a batch. */
 export interface QueuedRecords {
@@ -22,6 +23,7 @@ const MAX_LOSSES = 1024
 
 export class ClientQueue {
   readonly #limits: QueueLimits
+  readonly #budget: QueueBudget | undefined
   readonly #entries: QueuedRecords[] = []
   #head = 0
   readonly #losses = new Map<string, LostMessage>()
@@ -31,8 +33,9 @@ export class ClientQueue {
   /** Records that were thrown away, ever. */
   dropped = 0
 
-  constructor(limits: QueueLimits, nodeName: string) {
+  constructor(limits: QueueLimits, nodeName: string, budget?: QueueBudget) {
     this.#limits = limits
+    this.#budget = budget
     this.#nodeName = nodeName
   }
 
@@ -51,9 +54,18 @@ export class ClientQueue {
   push(batch: EncodedBatch): void {
     if (batch.count === 0) return
     this.#entries.push({ batch, start: 0, end: batch.count })
-    this.#bytes += batch.bytes.length
-    this.#records += batch.count
-    while (this.#bytes > this.#limits.bytes || this.#records > this.#limits.records) this.#dropOldest()
+    this.#add(batch.bytes.length, batch.count)
+    this.#trim(this.#limits)
+  }
+
+  /** Lets the oldest records go until half of the bytes are left. */
+  shed(): void {
+    this.#trim({ bytes: this.#bytes / 2, records: this.#limits.records })
+  }
+
+  /** Lets all records go. */
+  abandon(): void {
+    this.#trim({ bytes: 0, records: 0 })
   }
 
   /** True when `push` would have to throw something away. */
@@ -73,8 +85,7 @@ export class ClientQueue {
   forget(): void {
     this.#entries.length = 0
     this.#head = 0
-    this.#bytes = 0
-    this.#records = 0
+    this.#add(-this.#bytes, -this.#records)
   }
 
   /** The oldest records, at most `bytes` of them but at least one; undefined when there are none. */
@@ -120,11 +131,21 @@ export class ClientQueue {
     return losses
   }
 
-  #dropOldest(): void {
+  #add(bytes: number, records: number): void {
+    this.#bytes += bytes
+    this.#records += records
+    if (this.#budget !== undefined) this.#budget.used += bytes
+  }
+
+  #trim(limits: QueueLimits): void {
+    while (this.#bytes > limits.bytes || this.#records > limits.records) this.#dropOldest(limits)
+  }
+
+  #dropOldest(limits: QueueLimits): void {
     const entry = this.#entries[this.#head]!
     const { offsets, timeUs } = entry.batch
-    const bytes = this.#bytes - this.#limits.bytes
-    const records = this.#records - this.#limits.records
+    const bytes = this.#bytes - limits.bytes
+    const records = this.#records - limits.records
     let end = entry.start
     while (end < entry.end && (offsets[end]! - offsets[entry.start]! < bytes || end - entry.start < records))
       end++
@@ -140,8 +161,7 @@ export class ClientQueue {
 
   #advance(entry: QueuedRecords, end: number): void {
     const { offsets } = entry.batch
-    this.#bytes -= offsets[end]! - offsets[entry.start]!
-    this.#records -= end - entry.start
+    this.#add(offsets[entry.start]! - offsets[end]!, entry.start - end)
     entry.start = end
     if (end < entry.end) return
     this.#head++

@@ -4,43 +4,53 @@
 import type { RawData, WebSocket } from 'ws'
 import { describeError, VethflowError } from '../../agent/errors.js'
 import { parseCursor } from '../protocol/cursor.js'
-import type { LostMessage, StatusMessage } from '../protocol/messages.js'
+import { type LostMessage, type StatusMessage, Unit } from '../protocol/messages.js'
 import { CloseCode, ErrorCode, Subprotocol } from '../protocol/names.js'
 import { follows, type Subscription, wantsHistory } from '../protocol/subscription.js'
 import type { Chunk } from './chunk.js'
 import { readClientMessage } from './client-message.js'
-import { ClientQueue, endWithin, type QueuedRecords, type QueueLimits } from './client-queue.js'
-import { type EncodedBatch, pickRecords } from './encoded-batch.js'
-import { FlowFilter } from './filter.js'
-import type { FlowRows } from './flow-rows.js'
-import { type Frame, type FrameWriter, jsonFrames, protobufFrames, sequenceOf } from './frames.js'
-import type { History } from './history.js'
+import { ClientQueue, endWithin, type QueueLimits } from './client-queue.js'
+import type { EncodedBatch } from './encoded-batch.js'
+import type { FlowFilter } from './filter.js'
+import type { FilterPool } from './filter-pool.js'
+import { type FrameWriter, framesOf, sequenceOf } from './frames.js'
+import type { History, Segment } from './history.js'
+import { MessageRate } from './message-rate.js'
 import type { StreamMetrics } from './metrics.js'
+import type { QueueBudget } from './queue-budget.js'
+import { Replay } from './replay.js'
+import type { Turns } from './turns.js'
 
 /** What sessions share. */
 export interface SessionContext {
   readonly agentId: string
   readonly nodeName: string
+  /** When this run began, microseconds, and as whose loss a gap before it is told. */
+  readonly startedUs: number
+  readonly stage: () => number
   readonly history: History
+  readonly filters: FilterPool
+  readonly turns: Turns
+  readonly budget: QueueBudget
   readonly metrics: StreamMetrics
   readonly limits: QueueLimits
   readonly status: () => readonly StatusMessage[]
 }
 
 /** More than this in the socket's own buffer: wait. */
-const SOCKET_BYTES = 1024 * 1024
+const SOCKET_BYTES = 256 * 1024
 /** Flows of one frame, about; far below what a client has to accept. */
-const FRAME_BYTES = 512 * 1024
-/** Written in one turn of the event loop before others get theirs. */
+const FRAME_BYTES = 256 * 1024
+/** Written in one go before others get their turn. */
 const TURN_BYTES = 1024 * 1024
-const HISTORY_READ = { scan: 16_384, records: 1024 } as const
+/** One slice of a replay: records looked at, and records sent, by how long it takes to write one. */
+const SCAN = 16_384
+const PROTOBUF_SLICE = { scan: SCAN, records: 1024 } as const
+const JSON_SLICE = { scan: SCAN, records: 128 } as const
 const STATUS_INTERVAL_MS = 10_000
-/** Subscribe messages that a client may send within a window: each may go through all of history. */
-const MAX_SUBSCRIBES = 50
-const SUBSCRIBE_WINDOW_MS = 10_000
 const LONGEST_TIMER_MS = 2 ** 31 - 1
 
-type Mode = 'waiting' | 'history' | 'live' | 'ended'
+type Mode = 'waiting' | 'replay' | 'live' | 'ended'
 
 export class ClientSession {
   readonly #context: SessionContext
@@ -48,21 +58,15 @@ export class ClientSession {
   readonly #queue: ClientQueue
   readonly #frames: FrameWriter
   readonly #json: boolean
+  readonly #rate = new MessageRate()
   #mode: Mode = 'waiting'
-  #filter = FlowFilter.compile({ filters: [] })
+  #filter: FlowFilter | undefined
   #labels = false
-  /** Next sequence to read from history, the first that is not wanted, and what comes after. */
-  #position = 0
-  #end = 0
   #follow = false
-  /** What waits was chosen by a filter that has been replaced since. */
-  #mixed = false
+  #replay: Replay | undefined
   #statusTimer: NodeJS.Timeout | undefined
   #untilTimer: NodeJS.Timeout | undefined
-  #scheduled: NodeJS.Immediate | undefined
   #closing: number | undefined
-  #subscribes = 0
-  #windowStart = 0
   /** Answered the last ping; kept by the server's heartbeat. */
   alive = true
 
@@ -71,12 +75,18 @@ export class ClientSession {
     this.#socket = socket
     this.#context = context
     this.#json = subprotocol === Subprotocol.JSON
-    this.#frames = this.#json ? jsonFrames(context.agentId) : protobufFrames(context.agentId)
-    this.#queue = new ClientQueue(context.limits, context.nodeName)
+    this.#frames = framesOf(subprotocol, context.agentId)
+    this.#queue = new ClientQueue(context.limits, context.nodeName, context.budget)
     socket.on('message', (data, binary) => this.#message(data, binary))
+    socket.on('ping', () => this.#pinged())
     socket.on('pong', () => {
       this.alive = true
     })
+  }
+
+  /** Bytes that wait here. */
+  get queuedBytes(): number {
+    return this.#queue.bytes
   }
 
   /** Starts with what the query asked for; a query that cannot be served ends the connection. */
@@ -84,51 +94,54 @@ export class ClientSession {
     try {
       const subscription = query()
       if (!wait) this.#subscribe(subscription)
-      else FlowFilter.compile(subscription)
+      else this.#context.filters.give(this.#context.filters.take(subscription))
     } catch (error) {
       this.refuse(error, CloseCode.POLICY)
     }
   }
 
-  /** Takes what passes of a fresh batch. */
-  publish(batch: EncodedBatch, rows: FlowRows, firstSequence: number): void {
+  /** Takes what passes of what was just published. */
+  publish(segment: Segment): void {
     if (this.#mode !== 'live' || this.#closing !== undefined) return
-    const selected = this.#filter.select(rows)
-    if (selected === 'all' && !this.#labels) this.#push(batch)
-    else if (selected === 'all' || selected.length > 0) {
-      const which = selected === 'all' ? Uint32Array.from({ length: rows.count }, (_, row) => row) : selected
-      const { bytes, offsets, timeUs } = batch
-      const { source, destination } = rows
-      this.#push(
-        pickRecords({ bytes, offsets, timeUs, firstSequence, source, destination }, which, this.#labels),
-      )
+    const batch = this.#filter?.pick(segment, this.#labels)
+    if (batch === undefined) return
+    if (!this.#queue.overflows(batch) || !this.#fallBack(batch)) {
+      const before = this.#queue.dropped
+      this.#queue.push(batch)
+      this.#context.metrics.dropped.inc(this.#queue.dropped - before)
     }
+    this.#pump()
   }
 
-  #push(batch: EncodedBatch): void {
-    if (this.#queue.overflows(batch) && this.#fallBack(batch)) {
+  /** Makes room for others: what waits is read from history later, or the older half of it goes. */
+  shed(): void {
+    if (this.#fallBack(undefined)) {
       this.#pump()
       return
     }
     const before = this.#queue.dropped
-    this.#queue.push(batch)
+    this.#queue.shed()
     this.#context.metrics.dropped.inc(this.#queue.dropped - before)
-    this.#pump()
   }
 
   /**
    * A client that lags, or a burst larger than the queue: reads on from history instead, as long as that goes back far
    * enough. Nothing is lost then before history drops it, which is counted as exactly (`evicted`).
    */
-  #fallBack(batch: EncodedBatch): boolean {
-    const oldest = this.#queue.oldest ?? { batch, start: 0 }
-    const sequence = sequenceOf(oldest.batch, oldest.start)
-    if (this.#mixed || sequence < this.#context.history.firstSequence) return false
+  #fallBack(batch: EncodedBatch | undefined): boolean {
+    const oldest = this.#queue.oldest ?? (batch === undefined ? undefined : { batch, start: 0 })
+    if (oldest === undefined || this.#filter === undefined || this.#mode !== 'live') return false
+    const { history } = this.#context
+    const from = sequenceOf(oldest.batch, oldest.start)
+    if (from < history.firstSequence) return false
     this.#queue.forget()
-    this.#mode = 'history'
-    this.#position = sequence
-    this.#end = Number.POSITIVE_INFINITY
+    this.#replayFrom({ from, to: Number.POSITIVE_INFINITY })
     return true
+  }
+
+  #replayFrom(range: { from: number; to: number; last?: number | undefined }): void {
+    this.#mode = 'replay'
+    this.#replay = new Replay(this.#context.history, this.#filter!, { ...range, labels: this.#labels })
   }
 
   /** Passes on what was lost elsewhere. */
@@ -140,21 +153,10 @@ export class ClientSession {
 
   /** History is about to drop a chunk: what this client had still to read of it is lost to it. */
   evicted(chunk: Chunk): void {
-    const end = Math.min(chunk.firstSequence + chunk.count, this.#end)
-    if (this.#mode !== 'history' || end <= this.#position) return
-    let count = 0
-    let since = Number.POSITIVE_INFINITY
-    let until = 0
-    for (let row = this.#position - chunk.firstSequence; row < end - chunk.firstSequence; row++) {
-      if (row < 0 || !this.#filter.passes(chunk, row)) continue
-      count++
-      since = Math.min(since, chunk.timeUs[row]!)
-      until = Math.max(until, chunk.timeUs[row]!)
-    }
-    this.#position = end
-    if (count === 0) return
-    this.#queue.addDropped(count, since, until)
-    this.#context.metrics.dropped.inc(count)
+    const unread = this.#mode === 'replay' ? this.#replay?.evicted(chunk) : undefined
+    if (unread === undefined) return
+    this.#queue.addDropped(unread.count, unread.sinceUs, unread.untilUs)
+    this.#context.metrics.dropped.inc(unread.count)
   }
 
   /** Sends an error frame and closes. */
@@ -179,38 +181,50 @@ export class ClientSession {
     this.#socket.terminate()
   }
 
-  /** The socket is gone: stops timers. */
+  /** The socket is gone: stops timers, gives back what is shared. */
   ended(): void {
     this.#mode = 'ended'
     clearInterval(this.#statusTimer)
     clearTimeout(this.#untilTimer)
-    if (this.#scheduled !== undefined) clearImmediate(this.#scheduled)
-    this.#scheduled = undefined
+    this.#context.turns.remove(this)
+    this.#queue.forget()
+    if (this.#filter !== undefined) this.#context.filters.give(this.#filter)
+    this.#filter = undefined
+    this.#replay = undefined
   }
 
   #subscribe(subscription: Subscription): void {
-    const filter = FlowFilter.compile(subscription)
-    const { history, agentId } = this.#context
+    const { history, filters } = this.#context
+    const filter = filters.take(subscription)
+    if (this.#filter !== undefined) filters.give(this.#filter)
     this.#filter = filter
-    this.#mixed = this.#queue.oldest !== undefined
+    // What still waits was chosen by what was asked before.
+    const before = this.#queue.dropped
+    this.#queue.abandon()
+    this.#context.metrics.dropped.inc(this.#queue.dropped - before)
     this.#labels = subscription.labels ?? false
     this.#follow = follows(subscription)
+    this.#replay = undefined
     this.#mode = 'live'
+    const resumed = this.#resume(subscription.cursor)
+    if (subscription.history) {
+      const { beginsUs, records } = history
+      const { startedUs } = this.#context
+      for (const frame of this.#frames.history({
+        beginsUs: beginsUs ?? 0,
+        records,
+        startedUs,
+        resumed: resumed.whole,
+      }))
+        this.#socket.send(frame)
+    }
     if (wantsHistory(subscription)) {
-      this.#mode = 'history'
-      this.#end = this.#follow ? Number.POSITIVE_INFINITY : history.nextSequence
-      let from = history.firstSequence
-      const { last, sinceUs, cursor } = subscription
-      const resume = cursor === undefined ? undefined : parseCursor(cursor)
-      if (resume !== undefined && resume.agentId === agentId) {
-        const wanted = resume.sequence + 1
-        const now = Date.now() * 1000
-        if (wanted < from) this.#queue.addDropped(from - wanted, now, now)
-        from = Math.max(from, wanted)
-      }
-      if (sinceUs !== undefined) from = Math.max(from, history.startOfSince(sinceUs))
-      if (last !== undefined) from = Math.max(from, history.startOfLast(last, filter))
-      this.#position = from
+      const { sinceUs, last } = subscription
+      const since = sinceUs === undefined ? 0 : history.startOfSince(sinceUs)
+      const from = Math.max(history.firstSequence, resumed.from, since)
+      const to = this.#follow ? Number.POSITIVE_INFINITY : history.nextSequence
+      this.#replayFrom({ from, to, last: last === 0 ? undefined : last })
+      if (last === 0) this.#replayFrom({ from: history.nextSequence, to })
     }
     this.#watchUntil(subscription.untilUs)
     clearInterval(this.#statusTimer)
@@ -219,6 +233,31 @@ export class ClientSession {
       this.#sendStatus()
     }
     this.#pump()
+  }
+
+  /** Where a cursor leads to; what is missing behind it is told. */
+  #resume(cursor: string | undefined): { from: number; whole: boolean } {
+    const { history, agentId, nodeName, startedUs, stage } = this.#context
+    const place = cursor === undefined ? undefined : parseCursor(cursor)
+    if (place === undefined) return { from: 0, whole: false }
+    const first = history.firstSequence
+    if (place.agentId !== agentId || place.sequence >= history.nextSequence) {
+      // Of another run: what came between its end and the beginning of this one, nobody counted.
+      this.#queue.addLoss({
+        nodeName,
+        stage: stage(),
+        unit: Unit.UNIT_RECORDS,
+        count: 0,
+        untilUs: startedUs,
+      })
+      return { from: first, whole: false }
+    }
+    const wanted = place.sequence + 1
+    if (wanted < first) {
+      const now = Date.now() * 1000
+      this.#queue.addDropped(first - wanted, now, now)
+    }
+    return { from: wanted, whole: wanted >= first }
   }
 
   /** Ends a stream that follows when the time up to which it was wanted has passed. */
@@ -230,7 +269,7 @@ export class ClientSession {
       () => {
         if (left > LONGEST_TIMER_MS) this.#watchUntil(untilUs)
         else {
-          this.#end = Math.min(this.#end, this.#context.history.nextSequence)
+          this.#replay?.endHere()
           if (this.#mode === 'live') this.#mode = 'ended'
           this.#follow = false
           this.#pump()
@@ -242,23 +281,18 @@ export class ClientSession {
 
   #message(data: RawData, binary: boolean): void {
     if (this.#closing !== undefined) return
-    const now = Date.now()
-    if (now - this.#windowStart > SUBSCRIBE_WINDOW_MS) {
-      this.#windowStart = now
-      this.#subscribes = 0
-    }
     try {
-      if (++this.#subscribes > MAX_SUBSCRIBES) {
-        throw new VethflowError(
-          ErrorCode.BAD_MESSAGE,
-          `More than ${MAX_SUBSCRIBES} messages within ${SUBSCRIBE_WINDOW_MS / 1000} seconds`,
-        )
-      }
-      this.#subscribe(readClientMessage(data, binary, this.#json, now))
+      this.#rate.count(Date.now())
+      this.#subscribe(readClientMessage(data, binary, this.#json, Date.now()))
     } catch (error) {
       if (error instanceof VethflowError && error.code !== ErrorCode.BAD_MESSAGE) this.#sendError(error)
       else this.refuse(error, CloseCode.PROTOCOL_ERROR)
     }
+  }
+
+  /** ws answers pings by itself: whoever sends them without end and reads nothing fills the socket's buffer. */
+  #pinged(): void {
+    if (this.#socket.bufferedAmount > 2 * (SOCKET_BYTES + TURN_BYTES)) this.terminate()
   }
 
   #sendError(error: unknown): void {
@@ -266,7 +300,7 @@ export class ClientSession {
     const message = known ? [error.message, error.hint].filter(Boolean).join('. ') : describeError(error)
     this.#socket.send(this.#frames.error(known ? error.code : ErrorCode.BAD_MESSAGE, message))
     // Somebody who sends nonsense and reads none of the answers.
-    if (this.#socket.bufferedAmount > 2 * SOCKET_BYTES) this.terminate()
+    if (this.#socket.bufferedAmount > 2 * (SOCKET_BYTES + TURN_BYTES)) this.terminate()
   }
 
   #sendStatus(): void {
@@ -274,67 +308,56 @@ export class ClientSession {
     for (const frame of this.#frames.status(this.#context.status())) this.#socket.send(frame)
   }
 
-  readonly #resume = (): void => {
-    this.#scheduled = undefined
+  /** One slice of what takes its time; called by `Turns`. */
+  turn(): void {
+    if (this.#replay !== undefined && this.#queue.empty && this.#socket.bufferedAmount <= SOCKET_BYTES) {
+      const batch = this.#replay.step(this.#json ? JSON_SLICE : PROTOBUF_SLICE)
+      if (batch !== undefined) this.#send(batch, 0, batch.count)
+    }
     this.#pump()
   }
 
   /** Sends what there is while the socket takes it; goes on when it has drained. */
   #pump(): void {
-    if (this.#scheduled !== undefined || this.#socket.readyState !== this.#socket.OPEN) return
-    let turn = 0
-    while (this.#socket.bufferedAmount <= SOCKET_BYTES) {
-      if (turn >= TURN_BYTES) {
-        this.#scheduled = setImmediate(this.#resume)
-        return
+    let sent = 0
+    while (this.#socket.readyState === this.#socket.OPEN && this.#socket.bufferedAmount <= SOCKET_BYTES) {
+      if (!this.#queue.empty) {
+        if (sent >= TURN_BYTES) break
+        const records = this.#queue.shift(FRAME_BYTES)
+        sent += this.#send(records?.batch, records?.start ?? 0, records?.end ?? 0)
+      } else if (this.#closing !== undefined) this.#socket.close(this.#closing)
+      else if (this.#mode === 'ended') this.#socket.close(CloseCode.DONE)
+      else if (this.#replay === undefined) return
+      else if (this.#replay.done) {
+        this.#replay = undefined
+        this.#mode = this.#follow ? 'live' : 'ended'
+      } else break
+    }
+    const writable =
+      this.#socket.readyState === this.#socket.OPEN && this.#socket.bufferedAmount <= SOCKET_BYTES
+    if (writable) this.#context.turns.add(this)
+  }
+
+  /** Writes records, and before them the losses that wait to be told. Returns bytes. */
+  #send(batch: EncodedBatch | undefined, start: number, end: number): number {
+    let bytes = 0
+    let at = start
+    do {
+      const cut = batch === undefined ? 0 : endWithin(batch, at, end, FRAME_BYTES)
+      const records = batch === undefined ? undefined : { batch, start: at, end: cut }
+      const frames = this.#frames.flows(records, this.#queue.takeLosses())
+      for (const [i, frame] of frames.entries()) {
+        bytes += frame.length
+        if (i < frames.length - 1) this.#socket.send(frame)
+        else this.#socket.send(frame, this.#drained)
       }
-      if (this.#queue.oldest === undefined) this.#mixed = false
-      if (!this.#queue.empty) turn += this.#sendRecords(this.#queue.shift(FRAME_BYTES))
-      else if (this.#closing !== undefined) {
-        this.#socket.close(this.#closing)
-        return
-      } else if (this.#mode === 'history') turn += this.#readHistory()
-      else if (this.#mode === 'ended') {
-        this.#socket.close(CloseCode.DONE)
-        return
-      } else return
-    }
-  }
-
-  /** Returns how much of the turn it took. */
-  #readHistory(): number {
-    const { history } = this.#context
-    const end = Math.min(this.#end, history.nextSequence)
-    if (this.#position >= end) {
-      this.#mode = this.#follow ? 'live' : 'ended'
-      return 0
-    }
-    const { batch, next } = history.read(this.#position, end, this.#filter, this.#labels, HISTORY_READ)
-    this.#position = next
-    // Looking through rows takes its time as well: about as much as writing 16 bytes for each.
-    if (batch === undefined) return HISTORY_READ.scan * 16
-    let bytes = 0
-    for (let start = 0; start < batch.count; ) {
-      const end = endWithin(batch, start, batch.count, FRAME_BYTES)
-      bytes += this.#sendRecords({ batch, start, end })
-      start = end
-    }
+      at = cut
+    } while (at < end)
+    this.#context.metrics.sent.inc(end - start)
     return bytes
   }
 
-  #sendRecords(records: QueuedRecords | undefined): number {
-    const frames: Frame[] = this.#frames.flows(records, this.#queue.takeLosses())
-    let bytes = 0
-    for (const [i, frame] of frames.entries()) {
-      bytes += frame.length
-      if (i < frames.length - 1) this.#socket.send(frame)
-      else this.#socket.send(frame, this.#sent)
-    }
-    if (records !== undefined) this.#context.metrics.sent.inc(records.end - records.start)
-    return bytes
-  }
-
-  readonly #sent = (): void => {
+  readonly #drained = (): void => {
     this.#pump()
   }
 }

@@ -6,6 +6,7 @@ import { ExitCode, VethflowError } from '../../agent/errors.js'
 import { type Filter, type FilterEnd, type FilterValue, parseFilters } from '../protocol/filters.js'
 import { ErrorCode } from '../protocol/names.js'
 import type { Subscription } from '../protocol/subscription.js'
+import { type EncodedBatch, pickRecords } from './encoded-batch.js'
 import { directionPredicate } from './filter/direction.js'
 import { dnsPredicate } from './filter/dns.js'
 import { dropReasonPredicate } from './filter/drop-reason.js'
@@ -23,15 +24,25 @@ import { servicePredicate } from './filter/service.js'
 import { tcpFlagsPredicate } from './filter/tcp-flags.js'
 import { verdictPredicate } from './filter/verdict.js'
 import { workloadPredicate } from './filter/workload.js'
-import type { FlowRows } from './flow-rows.js'
+import type { FlowColumns } from './flow-columns.js'
+import type { Segment } from './history.js'
 
-/** What a subscription lets through. */
+const NOTHING = new Uint32Array(0)
+
+interface Picked {
+  segment?: Segment
+  batch?: EncodedBatch | undefined
+}
+
+/** What a subscription lets through. Clients that ask for the same share one. */
 export class FlowFilter {
   readonly #required: readonly Predicate[]
   readonly #excluded: Predicate | undefined
   readonly #own: boolean
   readonly #sinceUs: number
   readonly #untilUs: number
+  readonly #plain: Picked = {}
+  readonly #labelled: Picked = {}
 
   private constructor(filters: readonly Filter[], subscription: Subscription) {
     const groups = new Map<string, Predicate[]>()
@@ -63,23 +74,50 @@ export class FlowFilter {
     return new FlowFilter(parseFilters(subscription.filters), subscription)
   }
 
-  /** True when the row passes. */
-  passes(rows: FlowRows, row: number): boolean {
-    const { columns } = rows
-    if (!this.#own && (columns.flags[row]! & FlowFlag.OWN) !== 0) return false
-    const time = columns.timeUs[row]!
-    if (time < this.#sinceUs || time > this.#untilUs) return false
-    for (const predicate of this.#required) if (!predicate(rows, row)) return false
-    return this.#excluded === undefined || !this.#excluded(rows, row)
-  }
-
   /** The rows from `from` (included) to `to` (not) that pass, ascending; 'all' when every one does. */
-  select(rows: FlowRows, from = 0, to = rows.count): Uint32Array | 'all' {
+  select(columns: FlowColumns, from = 0, to = columns.count): Uint32Array | 'all' {
+    if (columns.latestUs < this.#sinceUs || columns.earliestUs > this.#untilUs) return NOTHING
+    const timed = columns.earliestUs < this.#sinceUs || columns.latestUs > this.#untilUs
+    const excluded = this.#excluded
+    const required = this.#required
+    const { flags, timeUs } = columns
+    const hidden = this.#own ? 0 : FlowFlag.OWN
     const selected = new Uint32Array(to - from)
     let count = 0
-    for (let row = from; row < to; row++) if (this.passes(rows, row)) selected[count++] = row
+    rows: for (let row = from; row < to; row++) {
+      if ((flags[row]! & hidden) !== 0) continue
+      if (timed && (timeUs[row]! < this.#sinceUs || timeUs[row]! > this.#untilUs)) continue
+      for (const predicate of required) if (!predicate(columns, row)) continue rows
+      if (excluded?.(columns, row)) continue
+      selected[count++] = row
+    }
     return count === to - from ? 'all' : selected.subarray(0, count)
   }
+
+  /**
+   * Those records of a segment that pass, as a batch; undefined when there are none. Made once for all who ask about the
+   * same segment one after the other.
+   */
+  pick(segment: Segment, labels: boolean): EncodedBatch | undefined {
+    const made = labels ? this.#labelled : this.#plain
+    if (made.segment === segment) return made.batch
+    made.segment = segment
+    made.batch = this.#pick(segment, labels)
+    return made.batch
+  }
+
+  #pick({ chunk, from, to, batch }: Segment, labels: boolean): EncodedBatch | undefined {
+    const selected = this.select(chunk, from, to)
+    if (selected === 'all') return labels ? chunk.unpack(range(from, to), true) : batch
+    if (selected.length === 0) return undefined
+    if (labels) return chunk.unpack(selected, true)
+    const rows = selected.map((row) => row - from)
+    return pickRecords(batch, rows, chunk.firstSequence + selected.at(-1)!)
+  }
+}
+
+function range(from: number, to: number): Uint32Array {
+  return Uint32Array.from({ length: to - from }, (_, i) => from + i)
 }
 
 function predicateOf(value: FilterValue, end: FilterEnd): Predicate {
@@ -91,7 +129,7 @@ function predicateOf(value: FilterValue, end: FilterEnd): Predicate {
     case 'workload':
       return workloadPredicate(value, end)
     case 'service':
-      return servicePredicate(value)
+      return servicePredicate(value, end)
     case 'node':
       return nodePredicate(value, end)
     case 'label':

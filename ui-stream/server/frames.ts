@@ -1,17 +1,23 @@
 // Frames of both subprotocols from records that are already encoded.
 
+import { deflateSync } from 'node:zlib'
 import { formatCursor } from '../protocol/cursor.js'
-import { flowToJson, lostToJson } from '../protocol/json.js'
+import { flowToJson, historyToJson, lostToJson } from '../protocol/json.js'
 import {
   type FlowMessage,
+  type HistoryMessage,
   type LostMessage,
   type StatusMessage,
   StreamMessage,
   type StreamMessageMessage,
 } from '../protocol/messages.js'
+import { Subprotocol } from '../protocol/names.js'
 import { statusToJson } from '../protocol/status-json.js'
 import type { QueuedRecords } from './client-queue.js'
 import type { EncodedBatch } from './encoded-batch.js'
+
+/** Faster than the default by half, and a tenth larger. */
+const DEFLATE_LEVEL = 1
 
 /** What one client is sent, ready for the socket. */
 export type Frame = Uint8Array | string
@@ -21,6 +27,7 @@ export interface FrameWriter {
   /** Frames that say the losses, then the records. */
   flows(records: QueuedRecords | undefined, losses: readonly LostMessage[]): Frame[]
   status(status: readonly StatusMessage[]): Frame[]
+  history(history: HistoryMessage): Frame[]
   error(code: string, message: string): Frame
 }
 
@@ -33,6 +40,13 @@ export function sequenceOf(batch: EncodedBatch, row: number): number {
 function decodeRecord(batch: EncodedBatch, row: number): FlowMessage {
   const record = batch.bytes.subarray(batch.offsets[row]!, batch.offsets[row + 1]!)
   return StreamMessage.decode(record).flows[0] ?? {}
+}
+
+/** The frames of a subprotocol; cursors are of this run of the server. */
+export function framesOf(subprotocol: Subprotocol, agentId: string): FrameWriter {
+  if (subprotocol === Subprotocol.JSON) return jsonFrames(agentId)
+  if (subprotocol === Subprotocol.DEFLATE) return deflatedFrames(agentId)
+  return protobufFrames(agentId)
 }
 
 /** vethflow.v1.protobuf. A whole batch without losses becomes one frame that all clients share. */
@@ -60,7 +74,27 @@ export function protobufFrames(agentId: string): FrameWriter {
       return [records.batch.shared.frame]
     },
     status: (status) => [StreamMessage.encode({ status: [...status] }).finish()],
+    history: (history) => [StreamMessage.encode({ history }).finish()],
     error: (code, message) => StreamMessage.encode({ errors: [{ code, message }] }).finish(),
+  }
+}
+
+/** vethflow.v1.protobuf+deflate: the same frames, each compressed as a whole (zlib, RFC 1950). */
+export function deflatedFrames(agentId: string): FrameWriter {
+  const plain = protobufFrames(agentId)
+  const deflate = (frame: Frame): Uint8Array => deflateSync(frame, { level: DEFLATE_LEVEL })
+  return {
+    flows(records, losses) {
+      const [frame] = plain.flows(records, losses)
+      if (frame === undefined) return []
+      const shared = records?.batch.shared
+      if (shared?.frame !== frame) return [deflate(frame)]
+      shared.deflated ??= deflate(frame)
+      return [shared.deflated]
+    },
+    status: (status) => plain.status(status).map(deflate),
+    history: (history) => plain.history(history).map(deflate),
+    error: (code, message) => deflate(plain.error(code, message)),
   }
 }
 
@@ -79,6 +113,7 @@ export function jsonFrames(agentId: string): FrameWriter {
       return frames
     },
     status: (status) => status.map((one) => JSON.stringify({ status: statusToJson(one) })),
+    history: (history) => [JSON.stringify({ history: historyToJson(history) })],
     error: (code, message) => JSON.stringify({ error: { code, message } }),
   }
 }

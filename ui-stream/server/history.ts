@@ -4,22 +4,31 @@
 //     evicted ... | chunk | chunk | ... | open chunk | next
 //                 firstSequence                      nextSequence
 
-import type { Name, ServiceName } from '../../agent/identity/names.js'
 import { Chunk, ROW_BYTES } from './chunk.js'
-import { type EncodedBatch, pickRecords } from './encoded-batch.js'
+import { type EncodedBatch, sliceRecords } from './encoded-batch.js'
 import type { FlowFilter } from './filter.js'
 import type { FlowRows } from './flow-rows.js'
-import { endpointTail } from './name-bytes.js'
+import { Vocabulary } from './vocabulary.js'
 
 /** Chunks are large enough to cost little each, and small enough that dropping one loses little. */
 const CHUNK_BYTES = 512 * 1024
 const CHUNKS = 16
-/** What a record takes, to size the columns of the first chunk; after that the last full chunk says it. */
-const RECORD_BYTES = 224
+/** What a record takes beside its columns, to size the first chunk; after that the last full chunk says it. */
+const PACKED_BYTES = 32
 /** Below this nothing is kept at all. */
 const SMALLEST = 16 * 1024
-/** What a Name object takes beside its encoded bytes, its strings counted by those. */
-const NAME_BYTES = 256
+/** Records are handed on in pieces of about this size, which all clients share. */
+const SEGMENT_BYTES = 256 * 1024
+/** Names that are kept without a history, for filters to remember what they said of them. */
+const MOST_NAMES = 4096
+
+/** Records that were published together: as rows `from` to `to - 1` of a chunk, and as bytes. */
+export interface Segment {
+  readonly chunk: Chunk
+  readonly from: number
+  readonly to: number
+  readonly batch: EncodedBatch
+}
 
 /** What one read gives: records that pass, and where to go on. */
 export interface HistoryPiece {
@@ -35,13 +44,15 @@ export interface ReadLimits {
 
 export class History {
   readonly limit: number
+  readonly vocabulary = new Vocabulary()
   readonly #chunkSize: number
-  #recordBytes = RECORD_BYTES
+  #packedBytes = PACKED_BYTES
   readonly #chunks: Chunk[] = []
-  /** How many chunks hold on to a name. */
-  readonly #names = new Map<Name | ServiceName, number>()
   readonly #onEvict: (chunk: Chunk) => void
-  #bytes = 0
+  /** Bytes of all chunks but the open one. */
+  #closedBytes = 0
+  /** Of the vocabulary, when the open chunk was opened. */
+  #vocabularyBytes = 0
   #next: number
 
   /**
@@ -57,7 +68,8 @@ export class History {
 
   /** Bytes in use, names included; never above the limit after a push, but for a single newest chunk. */
   get bytes(): number {
-    return this.#bytes
+    if (this.limit < SMALLEST) return 0
+    return this.#closedBytes + (this.#chunks.at(-1)?.allocated ?? 0) + this.vocabulary.bytes
   }
 
   get records(): number {
@@ -74,24 +86,62 @@ export class History {
     return this.#next
   }
 
-  /** Copies a batch whose first record has the sequence `nextSequence`. */
-  push(batch: EncodedBatch, rows: FlowRows): void {
+  /** The time of the oldest record, microseconds; undefined when there is none. */
+  get beginsUs(): number | undefined {
+    return this.#chunks[0]?.earliestUs
+  }
+
+  /**
+   * Takes over a batch whose first record has the sequence `nextSequence`. `published` sees it piece by piece, each as
+   * soon as it is in.
+   */
+  push(batch: EncodedBatch, rows: FlowRows, published: (segment: Segment) => void = () => {}): void {
     if (this.limit < SMALLEST) {
-      this.#next += batch.count
+      this.#pass(batch, rows, published)
       return
     }
-    for (let row = 0; row < batch.count; row++) {
-      const length = batch.offsets[row + 1]! - batch.offsets[row]!
-      let chunk = this.#chunks.at(-1)
-      if (chunk === undefined || !chunk.fits(length)) chunk = this.#open(length)
-      chunk.append(batch, rows, row)
-      this.#next++
-      this.#retain(chunk, rows.source[row]!)
-      this.#retain(chunk, rows.destination[row]!)
-      const service = rows.service[row]
-      if (service !== undefined) this.#retain(chunk, service)
+    let chunk = this.#chunks.at(-1)
+    let from = chunk?.count ?? 0
+    let start = 0
+    const hand = (end: number): void => {
+      if (end === start) return
+      published({ chunk: chunk!, from, to: from + end - start, batch: sliceRecords(batch, start, end) })
+      from += end - start
+      start = end
     }
-    while (this.#bytes > this.limit && this.#chunks.length > 1) this.#evict()
+    for (let row = 0; row < batch.count; row++) {
+      if (batch.offsets[row]! - batch.offsets[start]! >= SEGMENT_BYTES) hand(row)
+      // A chunk also ends when what it brought to the vocabulary takes as much as it does itself.
+      const full = this.vocabulary.bytes - this.#vocabularyBytes > this.#chunkSize
+      let wants = (full ? undefined : chunk?.add(batch, rows, row)) ?? 1
+      if (wants > 0) {
+        hand(row)
+        chunk = this.#open(wants)
+        from = 0
+        wants = chunk.add(batch, rows, row)
+        if (wants > 0) throw new Error(`a record of ${wants} bytes finds no room in a new chunk`)
+      }
+      this.#next++
+    }
+    hand(batch.count)
+    while (this.bytes > this.limit && this.#chunks.length > 1) this.#evict()
+  }
+
+  /** Without a history: columns for the time in which clients take the batch. */
+  #pass(batch: EncodedBatch, rows: FlowRows, published: (segment: Segment) => void): void {
+    for (let start = 0; start < batch.count; ) {
+      let end = start + 1
+      while (end < batch.count && batch.offsets[end + 1]! - batch.offsets[start]! <= SEGMENT_BYTES) end++
+      const bytes = batch.offsets[end]! - batch.offsets[start]! + 2 * (end - start)
+      const chunk = new Chunk(this.#next, end - start, bytes, this.vocabulary)
+      for (let row = start; row < end; row++) chunk.add(batch, rows, row)
+      this.#next += end - start
+      published({ chunk, from: 0, to: end - start, batch: sliceRecords(batch, start, end) })
+      start = end
+    }
+    if (this.vocabulary.names.size + this.vocabulary.places.size > MOST_NAMES) {
+      this.vocabulary.sweep(this.#next)
+    }
   }
 
   /**
@@ -104,26 +154,33 @@ export class History {
     if (chunk === undefined || start >= to) return { batch: undefined, next: Math.max(start, to) }
     const first = start - chunk.firstSequence
     const end = Math.min(chunk.count, to - chunk.firstSequence, first + limits.scan)
-    const rows: number[] = []
-    let row = first
-    for (; row < end && rows.length < limits.records; row++) if (filter.passes(chunk, row)) rows.push(row)
-    return {
-      batch: rows.length === 0 ? undefined : pickRecords(chunk, rows, labels),
-      next: chunk.firstSequence + row,
-    }
+    const selected = filter.select(chunk, first, end)
+    if (selected.length === 0) return { batch: undefined, next: chunk.firstSequence + end }
+    const rows =
+      selected === 'all' ? Uint32Array.from({ length: end - first }, (_, i) => first + i) : selected
+    const some = rows.length > limits.records ? rows.subarray(0, limits.records) : rows
+    const next = some.length < rows.length ? some.at(-1)! + 1 : end
+    return { batch: chunk.unpack(some, labels), next: chunk.firstSequence + next }
   }
 
-  /** The sequence from which exactly `count` records pass, or the first one when there are fewer. */
-  startOfLast(count: number, filter: FlowFilter): number {
-    let left = count
-    if (left <= 0) return this.#next
-    for (let i = this.#chunks.length - 1; i >= 0; i--) {
-      const chunk = this.#chunks[i]!
-      for (let row = chunk.count - 1; row >= 0; row--) {
-        if (filter.passes(chunk, row) && --left === 0) return chunk.firstSequence + row
-      }
+  /**
+   * Goes back from `before` (not included) through at most `scan` records, looking for `count` that pass. Says how many
+   * are still to be found and from where on: 0 when `from` is the first of the last `count` that pass.
+   */
+  seek(before: number, count: number, filter: FlowFilter, scan: number): { from: number; left: number } {
+    const last = Math.min(before, this.#next) - 1
+    const chunk = this.#chunkOf(last)
+    if (chunk === undefined || count <= 0) return { from: Math.min(before, this.#next), left: 0 }
+    const to = last - chunk.firstSequence + 1
+    const first = Math.max(0, to - scan)
+    const selected = filter.select(chunk, first, to)
+    const found = selected === 'all' ? to - first : selected.length
+    if (found < count) {
+      const from = chunk.firstSequence + first
+      return { from, left: from <= this.firstSequence ? 0 : count - found }
     }
-    return this.firstSequence
+    const row = selected === 'all' ? to - count : selected[found - count]!
+    return { from: chunk.firstSequence + row, left: 0 }
   }
 
   /** The first sequence that may hold a record of `us` or later: whole chunks that ended before are passed over. */
@@ -146,13 +203,16 @@ export class History {
 
   #open(length: number): Chunk {
     const last = this.#chunks.at(-1)
-    if (last !== undefined) this.#recordBytes = Math.ceil(last.offsets[last.count]! / last.count)
-    const rows = Math.max(1, Math.floor(this.#chunkSize / (this.#recordBytes + ROW_BYTES)))
+    if (last !== undefined) {
+      this.#closedBytes += last.allocated
+      this.#packedBytes = Math.max(8, Math.ceil((last.packedBytes / last.count) * 1.01))
+    }
+    const rows = Math.max(1, Math.floor(this.#chunkSize / (this.#packedBytes + ROW_BYTES)))
     const bytes = Math.max(this.#chunkSize - rows * ROW_BYTES, length)
-    while (this.#chunks.length > 0 && this.#bytes + bytes + rows * ROW_BYTES > this.limit) this.#evict()
-    const chunk = new Chunk(this.#next, rows, bytes)
+    const chunk = new Chunk(this.#next, rows, bytes, this.vocabulary)
     this.#chunks.push(chunk)
-    this.#bytes += chunk.allocated
+    this.#vocabularyBytes = this.vocabulary.bytes
+    while (this.#chunks.length > 1 && this.bytes > this.limit) this.#evict()
     return chunk
   }
 
@@ -160,31 +220,7 @@ export class History {
     const chunk = this.#chunks[0]!
     this.#onEvict(chunk)
     this.#chunks.shift()
-    this.#bytes -= chunk.allocated
-    for (const name of chunk.names) this.#release(name)
+    this.#closedBytes -= chunk.allocated
+    this.vocabulary.sweep(this.firstSequence)
   }
-
-  #retain(chunk: Chunk, name: Name | ServiceName): void {
-    if (chunk.names.has(name)) return
-    chunk.names.add(name)
-    const holders = this.#names.get(name) ?? 0
-    this.#names.set(name, holders + 1)
-    if (holders === 0) this.#bytes += nameBytes(name)
-  }
-
-  #release(name: Name | ServiceName): void {
-    const holders = this.#names.get(name)! - 1
-    if (holders > 0) this.#names.set(name, holders)
-    else {
-      this.#names.delete(name)
-      this.#bytes -= nameBytes(name)
-    }
-  }
-}
-
-function nameBytes(name: Name | ServiceName): number {
-  if (!('kind' in name)) return NAME_BYTES * 2
-  let labels = 0
-  for (const key in name.labels) labels += key.length + name.labels[key]!.length + 32
-  return NAME_BYTES + 2 * endpointTail(name).length + labels
 }

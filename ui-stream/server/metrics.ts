@@ -5,6 +5,7 @@ import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 /** What the server asks for when it is scraped. */
 export interface Gauges {
   readonly clients: () => number
+  readonly queuedBytes: () => number
   readonly historyBytes: () => number
   readonly historyRecords: () => number
 }
@@ -53,6 +54,7 @@ export class StreamMetrics {
         },
       })
     gauge('vethflow_stream_clients', 'Clients that are connected', gauges.clients)
+    gauge('vethflow_stream_queued_bytes', 'Bytes that wait for clients', gauges.queuedBytes)
     gauge('vethflow_history_bytes', 'Bytes that history takes', gauges.historyBytes)
     gauge('vethflow_history_records', 'Flow records in history', gauges.historyRecords)
     // the loop's delay is measured by a timer of its own: at the usual 10 ms it would cost more than an idle agent

@@ -17,13 +17,16 @@ import type { ViewServer } from './auth/scoped-view.js'
 import { ScopedViews, VIEW_HISTORY_PART } from './auth/scoped-views.js'
 import { Security, type SecurityOptions } from './auth/security.js'
 import { type EncodedRows, FlowEncoder } from './encode.js'
+import { FilterPool } from './filter-pool.js'
 import { FlowImporter } from './from-proto.js'
 import { History } from './history.js'
 import type { HookInterface } from './hook-bytes.js'
 import { answer } from './http-pages.js'
 import { checkExposure, type ListenAddress, parseListen } from './listen-address.js'
 import { StreamMetrics } from './metrics.js'
+import { QueueBudget } from './queue-budget.js'
 import { Sessions } from './sessions.js'
+import { Turns } from './turns.js'
 import { checkUpgrade, chooseSubprotocol, refuseUpgrade } from './upgrade.js'
 
 /** The part of a logger that the server uses. */
@@ -58,6 +61,8 @@ export interface StreamServerOptions {
   /** What may wait for one client: 8 MiB and 65,536 records unless given. */
   readonly clientQueueBytes?: number
   readonly clientQueueRecords?: number
+  /** What may wait for all clients together: 64 MiB unless given. */
+  readonly queueBytes?: number
   /** 30 s unless given. */
   readonly pingIntervalMs?: number
 }
@@ -65,6 +70,7 @@ export interface StreamServerOptions {
 const HISTORY_BYTES = 64 * 1024 * 1024
 const QUEUE_BYTES = 8 * 1024 * 1024
 const QUEUE_RECORDS = 65_536
+const ALL_QUEUES_BYTES = 64 * 1024 * 1024
 
 export class StreamServer {
   readonly #options: StreamServerOptions
@@ -72,6 +78,7 @@ export class StreamServer {
   readonly #encoder: FlowEncoder
   readonly #importer = new FlowImporter()
   readonly #history: History
+  readonly #budget: QueueBudget
   readonly #metrics: StreamMetrics
   readonly #sessions: Sessions
   /** Undefined behind another server, which hands over its sockets. */
@@ -88,7 +95,9 @@ export class StreamServer {
       this.#sessions.evicted(chunk)
       this.#views?.evicted(chunk)
     })
+    this.#budget = new QueueBudget(options.queueBytes ?? ALL_QUEUES_BYTES)
     const gauges = {
+      queuedBytes: () => this.#budget.used,
       clients: () => this.clients,
       historyBytes: () => this.#history.bytes,
       historyRecords: () => this.#history.records,
@@ -97,7 +106,12 @@ export class StreamServer {
     this.#sessions = new Sessions(options, this.#metrics, {
       agentId: options.agentId,
       nodeName: options.nodeName,
+      startedUs: Date.now() * 1000,
+      stage: () => (Array.isArray(options.status()) ? Stage.STAGE_GATEWAY : Stage.STAGE_AGENT),
       history: this.#history,
+      filters: new FilterPool(),
+      turns: new Turns(),
+      budget: this.#budget,
       metrics: this.#metrics,
       limits: {
         bytes: options.clientQueueBytes ?? QUEUE_BYTES,
@@ -212,12 +226,10 @@ export class StreamServer {
   }
 
   #publish({ batch, rows }: EncodedRows): void {
-    const first = this.#history.nextSequence
     this.#metrics.published.inc(batch.count)
     this.#views?.note(rows.source, rows.count)
     this.#views?.note(rows.destination, rows.count)
-    this.#history.push(batch, rows)
-    this.#sessions.publish(batch, rows, first)
+    this.#history.push(batch, rows, (segment) => this.#sessions.publish(segment))
     this.#views?.published()
   }
 

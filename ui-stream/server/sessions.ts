@@ -9,8 +9,7 @@ import { parseQuery } from '../protocol/subscription.js'
 import type { Grant } from './auth/grant.js'
 import type { Chunk } from './chunk.js'
 import { ClientSession, type SessionContext } from './client-session.js'
-import type { EncodedBatch } from './encoded-batch.js'
-import type { FlowRows } from './flow-rows.js'
+import type { Segment } from './history.js'
 import type { StreamMetrics } from './metrics.js'
 import type { StreamLog } from './server.js'
 
@@ -89,16 +88,26 @@ export class Sessions {
     }
   }
 
-  /** Hands a fresh batch to everybody. One client's trouble is not the others'. */
-  publish(batch: EncodedBatch, rows: FlowRows, firstSequence: number): void {
+  /** Hands what was just published to everybody. One client's trouble is not the others'. */
+  publish(segment: Segment): void {
     for (const session of this.#sessions.keys()) {
       try {
-        session.publish(batch, rows, firstSequence)
+        session.publish(segment)
       } catch (error) {
         this.#log.warn({ err: error }, 'stream client dropped')
         session.terminate()
       }
     }
+    while (this.#context.budget.exceeded) this.#largest()?.shed()
+  }
+
+  /** The session for which most waits. */
+  #largest(): ClientSession | undefined {
+    let largest: ClientSession | undefined
+    for (const session of this.#sessions.keys()) {
+      if (largest === undefined || session.queuedBytes > largest.queuedBytes) largest = session
+    }
+    return largest
   }
 
   /** Tells everybody what was lost elsewhere. */

@@ -10,8 +10,8 @@ import { checkHost, checkOrigin, type Refusal } from './request-guard.js'
 export function chooseSubprotocol(header: string | undefined): Subprotocol | undefined {
   if (header === undefined) return DEFAULT_SUBPROTOCOL
   const offered = header.split(',').map((name) => name.trim())
-  return offered.find(
-    (name): name is Subprotocol => name === Subprotocol.PROTOBUF || name === Subprotocol.JSON,
+  return offered.find((name): name is Subprotocol =>
+    (Object.values(Subprotocol) as readonly string[]).includes(name),
   )
 }
 
@@ -24,7 +24,7 @@ export function checkUpgrade(request: IncomingMessage, path: string): Refusal | 
   if (chooseSubprotocol(request.headers['sec-websocket-protocol']) !== undefined) return undefined
   return {
     status: 400,
-    message: `Offer one of the subprotocols ${Subprotocol.PROTOBUF} and ${Subprotocol.JSON}`,
+    message: `Offer one of the subprotocols ${Object.values(Subprotocol).join(', ')}`,
   }
 }
 

@@ -166,11 +166,9 @@ describe('parseFilters', () => {
   })
 
   it('lists every name of the contract', () => {
-    const ends = ['pod', 'namespace', 'workload', 'node', 'label', 'ip', 'port', 'dns']
+    const ends = ['pod', 'namespace', 'workload', 'service', 'node', 'label', 'ip', 'port', 'dns']
     const names = ends.flatMap((name) => [name, `from-${name}`, `to-${name}`])
-    const rest = 'service to-service protocol verdict drop-reason tcp-flags direction interface event'.split(
-      ' ',
-    )
+    const rest = 'protocol verdict drop-reason tcp-flags direction interface event'.split(' ')
     expect(new Set(filterNames().map((filter) => filter.name))).toEqual(new Set([...names, ...rest]))
   })
 })

@@ -8,7 +8,9 @@ import {
   StreamMessage,
 } from '../../../ui-stream/protocol/messages.js'
 import { FlowEncoder } from '../../../ui-stream/server/encode.js'
-import { pickRecords } from '../../../ui-stream/server/encoded-batch.js'
+import type { EncodedBatch } from '../../../ui-stream/server/encoded-batch.js'
+import { FlowFilter } from '../../../ui-stream/server/filter.js'
+import { History } from '../../../ui-stream/server/history.js'
 import { hookInterface, Random, randomBatch } from './corpus.js'
 
 const OPTIONS = { nodeName: 'node-1', agentId: '01jabc', hookInterface }
@@ -121,6 +123,8 @@ function message(named: NamedBatch, row: number, sequence: number, labels: boole
   }) as FlowMessage
 }
 
+const everything = FlowFilter.compile({ filters: [], own: true })
+
 describe('FlowEncoder', () => {
   it.each([false, true])('writes what protobufjs writes, byte for byte (labels: %s)', (labels) => {
     const encoder = new FlowEncoder(OPTIONS)
@@ -128,14 +132,18 @@ describe('FlowEncoder', () => {
     let sequence = 1
     for (let round = 0; round < 40; round++) {
       const named = randomBatch(random, random.pick([0, 1, 2, 100]))
-      const plain = encoder.encode(named, sequence).batch
+      const { batch: plain, rows } = encoder.encode(named, sequence)
       expect(plain.count).toBe(named.flows.count)
       expect(plain.lastSequence).toBe(sequence + named.flows.count - 1)
-      const every = Array.from({ length: plain.count }, (_, row) => row)
-      const { source, destination } = named
-      const encoded = labels
-        ? pickRecords({ ...plain, firstSequence: sequence, source, destination }, every, true)
-        : plain
+      const history = new History(16 * 1024 * 1024, undefined, sequence)
+      history.push(plain, rows)
+      // What comes back out of history is what went in, and can have labels beside.
+      const piece = (labelled: boolean): EncodedBatch =>
+        history.read(sequence, sequence + plain.count, everything, labelled, { scan: 1e9, records: 1e9 })
+          .batch ?? plain
+      expect(Buffer.compare(piece(false).bytes, plain.bytes)).toBe(0)
+      expect(piece(false).offsets).toEqual(plain.offsets)
+      const encoded = labels ? piece(true) : plain
       const flows: FlowMessage[] = []
       for (let row = 0; row < named.flows.count; row++) {
         flows.push(message(named, row, sequence + row, labels))

@@ -4,7 +4,8 @@ import type { Name, ServiceName } from '../../../agent/identity/names.js'
 import { parseNetwork } from '../../../ui-stream/protocol/address.js'
 import { parseQuery } from '../../../ui-stream/protocol/subscription.js'
 import { FlowFilter } from '../../../ui-stream/server/filter.js'
-import type { FlowRows } from '../../../ui-stream/server/flow-rows.js'
+import type { FlowColumns } from '../../../ui-stream/server/flow-columns.js'
+import { columnsOf } from './columns.js'
 
 const web: Name = {
   kind: 1,
@@ -114,7 +115,7 @@ const ROWS: Record<string, Row> = {
   },
 }
 
-function build(): FlowRows {
+function build(): FlowColumns {
   const rows = Object.values(ROWS)
   const columns = new FlowBatch(rows.length)
   const words = (column: Uint32Array, row: number, text: string): void =>
@@ -136,7 +137,7 @@ function build(): FlowRows {
     columns.destinationPort[i] = row.destination[2]
     columns.servicePort[i] = servicePort
   }
-  return {
+  return columnsOf({
     count: rows.length,
     columns,
     source: rows.map((row) => row.source[0]),
@@ -146,7 +147,7 @@ function build(): FlowRows {
     nodeName: rows.map((row) => row.captured ?? 'n1'),
     interfaces: rows.map((row) => row.interfaces ?? []),
     dropReason: rows.map((row) => row.reason),
-  }
+  })
 }
 
 function passing(query: string): string {
@@ -196,6 +197,12 @@ describe('FlowFilter', () => {
     ['service=default/api', ''],
     ['to-service=web', 'd'],
     ['service=api&service=web', 'ad'],
+    // who answers for a service, by what was seen: row a shows api, row d shows web
+    ['from-service=api', 'b'],
+    ['from-service=shop/api', 'b'],
+    ['from-service=default/api', ''],
+    ['from-service=web', 'a'],
+    ['from-service=web&to-service=api', 'a'],
     // nodes: either end's, and bare who captured
     ['node=n1', 'acd'],
     ['node=n2', 'abcd'],

@@ -3,9 +3,13 @@ import { type FlowMessage, StreamMessage } from '../../../ui-stream/protocol/mes
 import { FlowEncoder } from '../../../ui-stream/server/encode.js'
 import { FlowFilter } from '../../../ui-stream/server/filter.js'
 import { FlowImporter } from '../../../ui-stream/server/from-proto.js'
+import { History } from '../../../ui-stream/server/history.js'
+import { columnsOf } from './columns.js'
 import { hookInterface, Random, randomBatch } from './corpus.js'
 
 const encoder = new FlowEncoder({ nodeName: 'n', agentId: 'a', hookInterface })
+
+const NO_LIMIT = { scan: 1e9, records: 1e9 }
 
 function decode(bytes: Uint8Array): FlowMessage[] {
   return StreamMessage.decode(bytes).flows
@@ -42,11 +46,13 @@ describe('FlowImporter', () => {
     const filter = FlowFilter.compile({
       filters: [{ name: 'drop-reason', values: ['no_socket'], negate: false }],
     })
-    expect(filter.select(rows)).toEqual(Uint32Array.of(0))
+    expect(filter.select(columnsOf(rows))).toEqual(Uint32Array.of(0))
   })
 
   it('takes whatever decodes, however damaged', () => {
     const importer = new FlowImporter()
+    const history = new History(8 * 1024 * 1024)
+    const everything = FlowFilter.compile({ filters: [], own: true })
     const random = new Random(99)
     const filter = FlowFilter.compile({
       filters: [
@@ -66,11 +72,16 @@ describe('FlowImporter', () => {
         continue
       }
       damaged++
-      const { batch, rows } = importer.encode(flows, 1)
+      const { batch, rows } = importer.encode(flows, history.nextSequence)
       expect(batch.count).toBe(flows.length)
       expect(batch.offsets[batch.count]).toBe(batch.bytes.length)
       expect(decode(batch.bytes)).toHaveLength(flows.length)
-      filter.select(rows)
+      history.push(batch, rows)
+      const next = history.nextSequence
+      const { batch: back } = history.read(next - batch.count, next, everything, false, NO_LIMIT)
+      // Whatever it is, history gives it back to the byte, and filters take it.
+      expect(Buffer.compare(back!.bytes, batch.bytes)).toBe(0)
+      filter.select(columnsOf(rows))
     }
     expect(damaged).toBeGreaterThan(50)
   })

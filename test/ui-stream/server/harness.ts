@@ -2,6 +2,7 @@
 // opened here is closed by `closeAll`.
 
 import { once } from 'node:events'
+import { inflateSync } from 'node:zlib'
 import { WebSocket } from 'ws'
 import type { NamedBatch } from '../../../agent/identity/names.js'
 import { frameToJson } from '../../../ui-stream/protocol/frame-json.js'
@@ -51,7 +52,9 @@ export class Client {
     this.socket.on('message', (data: Buffer, binary) => {
       this.sizes.push(data.length)
       const frames = binary
-        ? frameToJson(StreamMessage.decode(data))
+        ? frameToJson(
+            StreamMessage.decode(this.socket.protocol === Subprotocol.DEFLATE ? inflateSync(data) : data),
+          )
         : [JSON.parse(data.toString()) as FrameJson]
       for (const frame of frames) {
         this.frames.push(frame)

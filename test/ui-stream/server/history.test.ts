@@ -6,8 +6,10 @@ import type { Chunk } from '../../../ui-stream/server/chunk.js'
 import { FlowEncoder } from '../../../ui-stream/server/encode.js'
 import { FlowFilter } from '../../../ui-stream/server/filter.js'
 import { History } from '../../../ui-stream/server/history.js'
+import { columnsOf } from './columns.js'
 import { hookInterface } from './corpus.js'
 import { numbered, range } from './harness.js'
+import { Traffic, trafficInterface } from './traffic.js'
 
 const encoder = new FlowEncoder({ nodeName: 'node-1', agentId: 'a', hookInterface })
 const NO_LIMIT = { scan: 1e9, records: 1e9 }
@@ -39,6 +41,18 @@ function readAll(history: History, from: number, flowFilter: FlowFilter, limits 
   return sequences
 }
 
+/** Goes back until the last `count` that pass are found, a little at a time. */
+function startOfLast(history: History, count: number, flowFilter: FlowFilter): number {
+  let from = history.nextSequence
+  for (let left = count; left > 0; ) {
+    const step = history.seek(from, left, flowFilter, 777)
+    expect(step.from).toBeLessThan(from)
+    from = step.from
+    left = step.left
+  }
+  return from
+}
+
 describe('History', () => {
   it('stays within its bytes, drops the oldest first, and shows what it drops', () => {
     const limit = 1024 * 1024
@@ -53,39 +67,69 @@ describe('History', () => {
     expect(history.nextSequence).toBe(20_001)
     expect(evicted).toEqual(range(1, history.firstSequence - 1))
     expect(readAll(history, 1, filter())).toEqual(range(history.firstSequence, history.records))
-    // The bound is used, not just kept: bytes of these records are about 450 each.
-    expect(history.records).toBeGreaterThan((limit / 700) | 0)
-    expect(history.bytes).toBeGreaterThan(limit * 0.8)
+    // The bound is used, not just kept.
+    expect(history.bytes).toBeGreaterThan(limit * 0.7)
+  })
+
+  it('holds ordinary traffic in fewer than 100 bytes a record, and gives it back to the byte', () => {
+    const limit = 8 * 1024 * 1024
+    const history = new History(limit)
+    const traffic = new Traffic(1000)
+    const plain = new FlowEncoder({ nodeName: 'node-0', agentId: 'a', hookInterface: trafficInterface })
+    let encoded = 0
+    const kept: Buffer[] = []
+    for (let second = 0; second < 120; second++) {
+      const { batch, rows } = plain.encode(traffic.next(1000, 1.79e15 + second * 1e6), history.nextSequence)
+      history.push(batch, rows)
+      encoded += batch.bytes.length
+      kept.push(Buffer.from(batch.bytes))
+      expect(history.bytes).toBeLessThanOrEqual(limit)
+    }
+    expect(encoded / 120_000).toBeGreaterThan(300)
+    expect(history.bytes / history.records).toBeLessThan(100)
+    expect(history.records).toBeGreaterThan(84_000)
+    const second = history.nextSequence - 1000
+    const { batch } = history.read(second, history.nextSequence, filter(), false, NO_LIMIT)
+    const last = kept.at(-1)!
+    // The newest second may lie in two chunks: what one read gives is its beginning.
+    expect(Buffer.compare(last.subarray(0, batch!.bytes.length), batch!.bytes)).toBe(0)
+    expect(history.beginsUs).toBeGreaterThan(1.79e15)
   })
 
   it('counts names that only history holds, once', () => {
     const history = new History(4 * 1024 * 1024)
     const named = numbered(1, 100)
     push(history, named)
-    const before = history.bytes
-    push(history, numbered(101, 100))
-    expect(history.bytes).toBe(before)
+    const before = history.vocabulary.bytes
+    push(history, numbered(1, 100))
+    expect(history.vocabulary.bytes).toBe(before)
     const fresh = numbered(201, 100)
     for (let row = 0; row < 100; row++)
       fresh.source[row] = { kind: 1, pod: `p${row}`, labels: { a: 'x'.repeat(1000) } }
     push(history, fresh)
-    expect(history.bytes - before).toBeGreaterThan(100 * 1000)
+    expect(history.vocabulary.bytes - before).toBeGreaterThan(100 * 1000)
   })
 
   it('gives memory back with the last chunk that holds a name', () => {
-    const history = new History(512 * 1024)
-    const base = (): number => history.bytes
-    for (let round = 0; round < 50; round++) {
-      const named = numbered(round * 100 + 1, 100)
+    const history = new History(2 * 1024 * 1024)
+    const traffic = new Traffic(100)
+    const ordinary = (rounds: number): void => {
+      for (let round = 0; round < rounds; round++) push(history, traffic.next(100, 1.79e15 + round * 1e6))
+    }
+    ordinary(100)
+    const before = history.vocabulary.bytes
+    for (let round = 0; round < 100; round++) {
+      const named = traffic.next(100, 1.79e15)
       for (let row = 0; row < 100; row++)
         named.source[row] = { kind: 1, pod: `p${round}-${row}`.padEnd(200, 'x') }
       push(history, named)
+      expect(history.bytes).toBeLessThanOrEqual(2 * 1024 * 1024)
     }
-    expect(base()).toBeLessThanOrEqual(512 * 1024)
-    for (let round = 50; round < 150; round++) push(history, numbered(round * 100 + 1, 100))
-    const chunkSize = Math.floor((512 * 1024) / 16)
-    // Nothing of the strange names is left in the account: whole chunks and the corpus's few names remain.
-    expect(base() % chunkSize).toBeLessThan(12_000)
+    expect(history.vocabulary.bytes).toBeGreaterThan(before + 100_000)
+    ordinary(400)
+    // The thousand pods of the traffic and no other.
+    expect(history.vocabulary.names.size).toBeLessThanOrEqual(1000)
+    expect(history.vocabulary.bytes).toBeLessThan(before * 1.1)
   })
 
   it('takes a record that is larger than a chunk', () => {
@@ -103,7 +147,7 @@ describe('History', () => {
     for (const query of ['', 'protocol=udp', 'pod=default/web&not.port=80', 'ip=::/0']) {
       const all = readAll(history, 1, filter(query))
       for (const last of [0, 1, 7, 1000, 1e6]) {
-        const start = history.startOfLast(last, filter(query))
+        const start = startOfLast(history, last, filter(query))
         expect(readAll(history, start, filter(query)), `${query} last ${last}`).toEqual(
           last === 0 ? [] : all.slice(-last),
         )
@@ -159,7 +203,7 @@ describe('History', () => {
       'interface=veth3',
       'event=closed',
     ]) {
-      const fresh = filter(query).select(rows)
+      const fresh = filter(query).select(columnsOf(rows))
       expect(fresh.length, query).toBeGreaterThan(20)
       expect(readAll(history, 1, filter(query)), query).toEqual(
         [...(fresh as Uint32Array)].map((row) => row + 1),

@@ -11,7 +11,6 @@ describe('what clients get wrong', () => {
     ['?pod=', 'BAD_FILTER', 'pod'],
     ['?port=http', 'BAD_FILTER', 'a port from 1 to 65535'],
     ['?from-verdict=DROPPED', 'BAD_QUERY', 'from-verdict'],
-    ['?from-service=web', 'BAD_FILTER', 'to-service'],
     ['?namespce=default', 'BAD_QUERY', 'namespce'],
     ['?last=many', 'BAD_QUERY', 'last'],
     ['?since=yesterday', 'BAD_QUERY', 'since'],

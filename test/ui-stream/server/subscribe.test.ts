@@ -6,7 +6,7 @@ import { Client, closeAll, numbered, openServer, range } from './harness.js'
 afterEach(closeAll)
 
 describe('a subscription', () => {
-  it.each([Subprotocol.PROTOBUF, Subprotocol.JSON, ''])('streams by %j', async (subprotocol) => {
+  it.each([...Object.values(Subprotocol), ''])('streams by %j', async (subprotocol) => {
     const server = await openServer()
     const client = await Client.open(server, '', subprotocol)
     expect(client.socket.protocol).toBe(subprotocol)

@@ -5,5 +5,5 @@ import type { Predicate } from './predicate.js'
 
 export function directionPredicate(value: FilterValue & { kind: 'direction' }): Predicate {
   const { direction } = value
-  return (rows, row) => rows.direction[row] === direction
+  return (columns, row) => columns.direction[row] === direction
 }

@@ -2,14 +2,12 @@
 
 import type { FilterEnd, FilterValue } from '../../protocol/filters.js'
 import { globTest } from '../../protocol/glob.js'
-import { onEnds, type Predicate, remembered } from './predicate.js'
+import { onEnds, type Predicate } from './predicate.js'
 
 export function dnsPredicate(value: FilterValue & { kind: 'dns' }, end: FilterEnd): Predicate {
   const matches = globTest(value.glob)
   return onEnds(
     end,
-    remembered(
-      ({ names }) => names?.some((name) => matches(name.endsWith('.') ? name.slice(0, -1) : name)) ?? false,
-    ),
+    ({ names }) => names?.some((name) => matches(name.endsWith('.') ? name.slice(0, -1) : name)) ?? false,
   )
 }

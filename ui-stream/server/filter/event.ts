@@ -5,5 +5,5 @@ import type { Predicate } from './predicate.js'
 
 export function eventPredicate(value: FilterValue & { kind: 'event' }): Predicate {
   const { event } = value
-  return (rows, row) => rows.columns.event[row] === event
+  return (columns, row) => columns.event[row] === event
 }

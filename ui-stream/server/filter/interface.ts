@@ -2,10 +2,11 @@
 
 import type { FilterValue } from '../../protocol/filters.js'
 import { globTest } from '../../protocol/glob.js'
-import { type Predicate, remembered } from './predicate.js'
+import type { Place } from '../vocabulary.js'
+import { Answers, type Predicate } from './predicate.js'
 
 export function interfacePredicate(value: FilterValue & { kind: 'interface' }): Predicate {
   const matches = globTest(value.glob)
-  const some = remembered((names: readonly string[]) => names.some(matches))
-  return (rows, row) => some(rows.interfaces[row]!)
+  const answers = new Answers((place: Place) => place.interfaces.some(matches))
+  return (columns, row) => answers.of(columns.vocabulary.places, columns.place[row]!)
 }

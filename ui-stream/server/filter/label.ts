@@ -2,12 +2,9 @@
 
 import type { FilterEnd, FilterValue } from '../../protocol/filters.js'
 import { labelsMatch } from '../../protocol/label-selector.js'
-import { onEnds, type Predicate, remembered } from './predicate.js'
+import { onEnds, type Predicate } from './predicate.js'
 
 export function labelPredicate(value: FilterValue & { kind: 'label' }, end: FilterEnd): Predicate {
   const { selector } = value
-  return onEnds(
-    end,
-    remembered(({ labels }) => labels !== undefined && labelsMatch(selector, labels)),
-  )
+  return onEnds(end, ({ labels }) => labels !== undefined && labelsMatch(selector, labels))
 }

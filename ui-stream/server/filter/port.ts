@@ -6,7 +6,7 @@ import type { Predicate } from './predicate.js'
 export function portPredicate(value: FilterValue & { kind: 'port' }, end: FilterEnd): Predicate {
   const { low, high } = value
   const within = (port: number): boolean => port >= low && port <= high
-  return ({ columns }, row) => {
+  return (columns, row) => {
     if (end !== 'destination' && within(columns.sourcePort[row]!)) return true
     if (end === 'source') return false
     return within(columns.destinationPort[row]!) || within(columns.servicePort[row]!)

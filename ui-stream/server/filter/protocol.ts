@@ -5,5 +5,5 @@ import type { Predicate } from './predicate.js'
 
 export function protocolPredicate(value: FilterValue & { kind: 'protocol' }): Predicate {
   const { protocol } = value
-  return (rows, row) => rows.columns.protocol[row] === protocol
+  return (columns, row) => columns.protocol[row] === protocol
 }

@@ -6,7 +6,7 @@ import type { Predicate } from './predicate.js'
 
 export function tcpFlagsPredicate(value: FilterValue & { kind: 'tcp-flags' }): Predicate {
   const { flags } = value
-  return ({ columns }, row) =>
+  return (columns, row) =>
     columns.protocol[row] === ProtocolNumber.TCP &&
     ((columns.tcpFlagsForward[row]! & flags) === flags || (columns.tcpFlagsReverse[row]! & flags) === flags)
 }

@@ -5,5 +5,5 @@ import type { Predicate } from './predicate.js'
 
 export function verdictPredicate(value: FilterValue & { kind: 'verdict' }): Predicate {
   const { verdict } = value
-  return (rows, row) => rows.columns.verdict[row] === verdict
+  return (columns, row) => columns.verdict[row] === verdict
 }

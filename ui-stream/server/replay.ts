@@ -1,0 +1,91 @@
+// One client's way through history: back to where the last N that it wants begin, then forward piece by piece, until what
+// it asked for has come or the present is reached. Sends nothing.
+
+import type { Chunk } from './chunk.js'
+import type { EncodedBatch } from './encoded-batch.js'
+import type { FlowFilter } from './filter.js'
+import type { History, ReadLimits } from './history.js'
+
+/** What a replay is asked for. */
+export interface ReplayRange {
+  /** The first sequence that may be read, and the first that is not (Infinity: whatever comes). */
+  readonly from: number
+  readonly to: number
+  /** Only this many of the newest that pass. */
+  readonly last?: number | undefined
+  readonly labels: boolean
+}
+
+/** What was lost of a chunk that went before it was read. */
+export interface Unread {
+  readonly count: number
+  readonly sinceUs: number
+  readonly untilUs: number
+}
+
+export class Replay {
+  readonly #history: History
+  readonly #filter: FlowFilter
+  readonly #labels: boolean
+  readonly #floor: number
+  #to: number
+  #position: number
+  /** Still to be found before reading begins. */
+  #seeking: number
+
+  constructor(history: History, filter: FlowFilter, range: ReplayRange) {
+    this.#history = history
+    this.#filter = filter
+    this.#labels = range.labels
+    this.#floor = range.from
+    this.#to = range.to
+    this.#seeking = range.last ?? 0
+    this.#position = range.last === undefined ? range.from : history.nextSequence
+  }
+
+  /** True when everything up to the end, or to the present, has been read. */
+  get done(): boolean {
+    return this.#seeking === 0 && this.#position >= Math.min(this.#to, this.#history.nextSequence)
+  }
+
+  /** Wants nothing that is not there yet. */
+  endHere(): void {
+    this.#to = Math.min(this.#to, this.#history.nextSequence)
+  }
+
+  /** One slice of the way; a batch when it brought something. */
+  step(limits: ReadLimits): EncodedBatch | undefined {
+    const history = this.#history
+    if (this.#seeking > 0) {
+      const { from, left } = history.seek(this.#position, this.#seeking, this.#filter, limits.scan)
+      this.#position = Math.max(from, this.#floor)
+      this.#seeking = from <= this.#floor ? 0 : left
+      return undefined
+    }
+    const end = Math.min(this.#to, history.nextSequence)
+    if (this.#position >= end) return undefined
+    const { batch, next } = history.read(this.#position, end, this.#filter, this.#labels, limits)
+    this.#position = next
+    return batch
+  }
+
+  /** History is about to drop a chunk: what was still to be read of it. */
+  evicted(chunk: Chunk): Unread | undefined {
+    const end = Math.min(chunk.firstSequence + chunk.count, this.#to)
+    // Whoever still looks for where to begin takes what there is then.
+    if (this.#seeking > 0 || end <= this.#position) return undefined
+    const first = Math.max(0, this.#position - chunk.firstSequence)
+    this.#position = end
+    const last = end - chunk.firstSequence
+    const selected = this.#filter.select(chunk, first, last)
+    let sinceUs = Number.POSITIVE_INFINITY
+    let untilUs = 0
+    for (let i = 0; i < (selected === 'all' ? last - first : selected.length); i++) {
+      const timeUs = chunk.timeUs[selected === 'all' ? first + i : selected[i]!]!
+      sinceUs = Math.min(sinceUs, timeUs)
+      untilUs = Math.max(untilUs, timeUs)
+    }
+    const count = selected === 'all' ? last - first : selected.length
+    return count === 0 ? undefined : { count, sinceUs, untilUs }
+  }
+}

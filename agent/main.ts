@@ -26,7 +26,6 @@ import { version } from './version.js'
 /** The ring and the netlink socket are looked at this often while something happens, and when nothing does. */
 const BUSY_MS = 10
 const QUIET_MS = 80
-const DRAIN_MS = 1000
 /** After a round that failed; so many in a row end the agent. */
 const RETRY_MS = 200
 const MAX_FAILURES = 25
@@ -149,8 +148,9 @@ async function wire(
   const tick = (): number => {
     if (datapath.poll().length > 0) interfacesChanged()
     const more = capture.poll()
-    if (performance.now() - drained >= DRAIN_MS) {
-      drained += DRAIN_MS * Math.max(1, Math.floor((performance.now() - drained) / DRAIN_MS))
+    const every = capture.drainEveryMs
+    if (performance.now() - drained >= every) {
+      drained += every * Math.max(1, Math.floor((performance.now() - drained) / every))
       datapath.checkHeads()
       capture.drain()
     }

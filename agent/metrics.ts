@@ -59,6 +59,11 @@ export function registerAgentMetrics(
   read('vethflow_records_total', 'Flow records made', () => capture().records)
   read('vethflow_ring_records_total', 'Events read from the ring', () => capture().ringRecords)
   read('vethflow_ring_malformed_total', 'Events that were not understood', () => capture().malformed)
+  read(
+    'vethflow_flows_absorbed_total',
+    'Flows told on their own before they turned out to be part of another one (CLOSED, EVICTED)',
+    () => capture().absorbed,
+  )
   const gauge = (name: string, help: string, value: () => number) =>
     new Gauge({
       name,

@@ -26,6 +26,9 @@ export interface CaptureOptions {
   readonly maxViews6: number
   readonly updateIntervalMs: number
   readonly clock: ClockSource
+  /** See TrackerOptions. */
+  readonly maxRemembered?: number
+  readonly maxSpilled?: number
   /** Boot time (us) at which a hook was attached, 0 when not known. */
   hookAttachedAt(hook: number): number
   /** True for the hooks of a pod's veth. */
@@ -35,12 +38,21 @@ export interface CaptureOptions {
   onLost(loss: CaptureLoss): void
 }
 
-/** Ring records read in one go, so that a flood does not keep the event loop from everything else. */
+/**
+ * Ring records read in one go, and how long that may take on a machine that is slow or busy: a flood must not keep the
+ * event loop from everything else. The time is looked at after each slice.
+ */
 const RING_BUDGET = 20_000
-/** Rounds of that at the end: more than the ring holds. */
-const STOP_ROUNDS = 32
+const RING_SLICE = 2_000
+const RING_BUDGET_US = 20_000
+/** Rounds of reading at the end: more than the ring holds. */
+const STOP_ROUNDS = 128
 /** Keys deleted with one call. */
 const FORGET_BATCH = 4096
+/** How often the maps are to be drained; oftener when they fill, so that what is over makes room. */
+const DRAIN_MS = 1000
+const DRAIN_MS_QUARTER_FULL = 500
+const DRAIN_MS_HALF_FULL = 250
 
 export interface CaptureState {
   readonly connections: number
@@ -48,11 +60,13 @@ export interface CaptureState {
   readonly records: number
   readonly ringRecords: number
   readonly malformed: number
+  /** Flows that had been told on their own before they turned out to be part of another one. */
+  readonly absorbed: number
   /** Of the last drain, milliseconds. */
   readonly drainMs: number
 }
 
-/** Call poll() every 10 to 50 ms and drain() about once a second, both from the main thread; stop() once at the end. */
+/** Call poll() every 10 to 80 ms and drain() every `drainEveryMs`, both from the main thread; stop() once at the end. */
 export class Capture {
   readonly #options: CaptureOptions
   readonly #clock: Clock
@@ -79,6 +93,9 @@ export class Capture {
       updateIntervalUs: options.updateIntervalMs * 1000,
       clock: this.#clock,
       emitter: this.#emitter,
+      forget: (family, keys, at) => this.#forgetView(family, keys, at),
+      ...(options.maxRemembered === undefined ? {} : { maxRemembered: options.maxRemembered }),
+      ...(options.maxSpilled === undefined ? {} : { maxSpilled: options.maxSpilled }),
       hookAttachedAt: (hook) => options.hookAttachedAt(hook),
     })
     this.#events = new RingEvents(this.#tracker)
@@ -93,27 +110,41 @@ export class Capture {
     const { source } = this.#options
     // before: those of connections that come and go within one read of the ring; after: those of the very last packets
     source.readTranslations?.(this.#translated)
-    const read = source.readRing(this.#events.read, RING_BUDGET)
+    const more = this.#readRing()
     source.readTranslations?.(this.#translated)
-    this.#tracker.settleEvents()
+    this.#tracker.telling.settleEvents()
     this.#emitter.flush()
-    return read === RING_BUDGET
+    return more
+  }
+
+  /** Reads until the ring is empty or a budget is used up; true for the latter. */
+  #readRing(): boolean {
+    const { source, clock } = this.#options
+    const until = this.#clock.now + RING_BUDGET_US
+    for (let read = 0; read < RING_BUDGET; read += RING_SLICE) {
+      if (source.readRing(this.#events.read, RING_SLICE) < RING_SLICE) return false
+      if (clock.bootUs() > until) break
+    }
+    return true
   }
 
   /** Reads every entry of the maps, tells what is due, deletes what is over. */
   drain(): void {
     const began = performance.now()
     const { source } = this.#options
+    const tracker = this.#tracker
     this.poll()
+    tracker.beginDrain()
     for (const family of [4, 6] as const) {
       const { keyWords, valueWords } = source.strides(family)
-      this.#tracker.kernelEntries[family] = source.drain(family, (keys, values, count) => {
-        for (let i = 0; i < count; i++)
-          this.#tracker.drained(family, keys, i * keyWords, values, i * valueWords)
+      tracker.kernelEntries[family] = source.drain(family, (keys, values, count) => {
+        for (let i = 0; i < count; i++) tracker.drained(family, keys, i * keyWords, values, i * valueWords)
+        // what was read to be over is deleted before anything else can be counted for it
+        this.#flushForgotten(family)
       })
     }
     this.#clock.tick()
-    this.#tracker.settleDrain((family, keys, at) => this.#forgetView(family, keys, at))
+    tracker.endDrain()
     this.#flushForgotten(4)
     this.#flushForgotten(6)
     this.#emitter.flush()
@@ -121,22 +152,30 @@ export class Capture {
     this.#drainMs = performance.now() - began
   }
 
+  /** How long after the beginning of the last drain the next one is due, by how full the maps were. */
+  get drainEveryMs(): number {
+    const filled = this.#tracker.filled()
+    if (filled < 0.25) return DRAIN_MS
+    return filled < 0.5 ? DRAIN_MS_QUARTER_FULL : DRAIN_MS_HALF_FULL
+  }
+
   /** Reads all once more and ends every connection that is open. Nothing may be called after. */
   stop(): void {
     // all that waits in the ring, not just one round's worth; bounded, since traffic goes on
     for (let round = 0; round < STOP_ROUNDS && this.poll(); round++);
     this.drain()
-    this.#tracker.stop()
+    this.#tracker.telling.stop()
     this.#emitter.flush()
   }
 
   state(): CaptureState {
     return {
-      connections: this.#tracker.openConnections,
+      connections: this.#tracker.telling.open,
       views: this.#tracker.views.size,
       records: this.#emitter.records,
       ringRecords: this.#events.records,
       malformed: this.#events.malformed,
+      absorbed: this.#tracker.losses.absorbed,
       drainMs: this.#drainMs,
     }
   }
@@ -144,7 +183,8 @@ export class Capture {
   #forgetView(family: 4 | 6, keys: Uint32Array, at: number): void {
     const words = family === 4 ? 4 : 10
     const buffer = this.#forget[family]
-    buffer.set(keys.subarray(at, at + words), this.#forgetCount[family]++ * words)
+    const to = this.#forgetCount[family]++ * words
+    for (let i = 0; i < words; i++) buffer[to + i] = keys[at + i]!
     if (this.#forgetCount[family] === FORGET_BATCH) this.#flushForgotten(family)
   }
 

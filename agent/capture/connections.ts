@@ -19,6 +19,12 @@ export const ConnectionState = {
   CHANGED: 256,
   /** A direction's view seems to be silent while another one goes on. */
   SUSPECT: 512,
+  /** `carryPackets` and `carryBytes` hold something; without it they are not looked at. */
+  CARRIED: 1024,
+  /** Its entries have been deleted from the kernel; it is kept for what comes late (forgetting.ts). */
+  FORGOTTEN: 2048,
+  /** A view that is part of it found no room; counted once. */
+  UNJOINED: 4096,
 } as const
 
 /** Most views of one connection: its tuple, what it became, and what the latter was before. */
@@ -27,36 +33,75 @@ export const MAX_VIEWS = 4
 /** In `chosen`: the view it was read from belongs to another connection now, what it had is carried. */
 export const FROZEN = -2
 
-/** Columns with two cells a slot are forward, reverse. Boot times are microseconds. */
+/**
+ * Bytes of a connection's row, and how far two rows lie apart in columns of 8, 4 and 1 bytes. Columns are windows on the
+ * same rows, as in views.ts; `state` alone stands by itself, since all of it is looked through at each drain.
+ */
+const ROW = 128
+export const C8 = ROW / 8
+export const C4 = ROW / 4
+export const C1 = ROW
+
+/** Where each column begins in a row, bytes. */
+const At = {
+  id: 0,
+  lastBoot: 8,
+  toldBoot: 16,
+  startBoot: 24,
+  startUs: 32,
+  verdict: 40,
+  endReason: 41,
+  icmpType: 42,
+  icmpCode: 43,
+  silence: 44,
+  views: 48,
+  root: 64,
+  alias: 68,
+  chosen: 72,
+  tunnel: 80,
+  toldPackets: 88,
+  toldBytes: 104,
+} as const
+
+/**
+ * A cell of slot c is at `c * C8`, `c * C4` or `c * C1`, by the column's width; of two cells by direction the second,
+ * reverse, follows the first. Boot times are microseconds.
+ */
 export class Connections {
   readonly capacity: number
-  readonly id: Float64Array
+  /** By slot. */
   readonly state: Uint16Array
-  readonly views: Int32Array
-  /** The view whose tuple the client used. It may have no entry in the kernel. */
-  readonly root: Int32Array
-  /** The view of what it became, -1 when it is not translated. */
-  readonly alias: Int32Array
-  /** The view that each direction is read from, -1 as long as none has counted it, or FROZEN. */
-  readonly chosen: Int32Array
-  /** What a direction had when it went over to another view. */
-  readonly carryPackets: Float64Array
-  readonly carryBytes: Float64Array
-  /** Totals in the last record. */
-  readonly toldPackets: Float64Array
-  readonly toldBytes: Float64Array
+  /** C8, as are the times. */
+  readonly id: Float64Array
   /** Wall clock, fixed when the connection was first seen. */
   readonly startUs: Float64Array
   readonly startBoot: Float64Array
   readonly lastBoot: Float64Array
   /** When the last record was made. */
   readonly toldBoot: Float64Array
+  /** Totals in the last record: two cells, C8. */
+  readonly toldPackets: Float64Array
+  readonly toldBytes: Float64Array
+  /** MAX_VIEWS cells, C4: the first free one is -1, and so are those behind it. */
+  readonly views: Int32Array
+  /** The view whose tuple the client used. It may have no entry in the kernel. C4. */
+  readonly root: Int32Array
+  /** The view of what it became, -1 when it is not translated. C4. */
+  readonly alias: Int32Array
+  /** The view that each direction is read from, -1 as long as none has counted it, or FROZEN. Two cells, C4. */
+  readonly chosen: Int32Array
+  /** Index into the tunnels, -1 for none. C4. */
+  readonly tunnel: Int32Array
+  /** C1, as are the next four. */
   readonly verdict: Uint8Array
   readonly endReason: Uint8Array
   readonly icmpType: Uint8Array
   readonly icmpCode: Uint8Array
-  /** Index into the tracker's tunnels, -1 for none. */
-  readonly tunnel: Int32Array
+  /** How long it may be silent: one of Silence (timeouts.ts). */
+  readonly silence: Uint8Array
+  /** What a direction had when it went over to another view: cells 2 * c and 2 * c + 1. Seldom used. */
+  readonly carryPackets: Float64Array
+  readonly carryBytes: Float64Array
   #nextId = 1
   #fresh = 0
   #size = 0
@@ -65,27 +110,28 @@ export class Connections {
 
   constructor(capacity: number) {
     this.capacity = capacity
-    const n = capacity
-    this.id = new Float64Array(n)
-    this.state = new Uint16Array(n)
-    this.views = new Int32Array(n * MAX_VIEWS)
-    this.root = new Int32Array(n)
-    this.alias = new Int32Array(n)
-    this.chosen = new Int32Array(n * 2)
-    this.carryPackets = new Float64Array(n * 2)
-    this.carryBytes = new Float64Array(n * 2)
-    this.toldPackets = new Float64Array(n * 2)
-    this.toldBytes = new Float64Array(n * 2)
-    this.startUs = new Float64Array(n)
-    this.startBoot = new Float64Array(n)
-    this.lastBoot = new Float64Array(n)
-    this.toldBoot = new Float64Array(n)
-    this.verdict = new Uint8Array(n)
-    this.endReason = new Uint8Array(n)
-    this.icmpType = new Uint8Array(n)
-    this.icmpCode = new Uint8Array(n)
-    this.tunnel = new Int32Array(n)
-    this.#free = new Int32Array(n)
+    const rows = new ArrayBuffer(capacity * ROW)
+    this.state = new Uint16Array(capacity)
+    this.id = new Float64Array(rows, At.id)
+    this.startUs = new Float64Array(rows, At.startUs)
+    this.startBoot = new Float64Array(rows, At.startBoot)
+    this.lastBoot = new Float64Array(rows, At.lastBoot)
+    this.toldBoot = new Float64Array(rows, At.toldBoot)
+    this.toldPackets = new Float64Array(rows, At.toldPackets)
+    this.toldBytes = new Float64Array(rows, At.toldBytes)
+    this.views = new Int32Array(rows, At.views)
+    this.root = new Int32Array(rows, At.root)
+    this.alias = new Int32Array(rows, At.alias)
+    this.chosen = new Int32Array(rows, At.chosen)
+    this.tunnel = new Int32Array(rows, At.tunnel)
+    this.verdict = new Uint8Array(rows, At.verdict)
+    this.endReason = new Uint8Array(rows, At.endReason)
+    this.icmpType = new Uint8Array(rows, At.icmpType)
+    this.icmpCode = new Uint8Array(rows, At.icmpCode)
+    this.silence = new Uint8Array(rows, At.silence)
+    this.carryPackets = new Float64Array(capacity * 2)
+    this.carryBytes = new Float64Array(capacity * 2)
+    this.#free = new Int32Array(capacity)
   }
 
   get size(): number {
@@ -102,46 +148,61 @@ export class Connections {
     if (this.#size >= this.capacity) return -1
     const c = this.#freeCount > 0 ? this.#free[--this.#freeCount]! : this.#fresh++
     this.#size++
-    this.id[c] = this.#nextId++
-    this.state[c] = ConnectionState.IN_USE
-    this.views.fill(-1, c * MAX_VIEWS, (c + 1) * MAX_VIEWS)
-    this.views[c * MAX_VIEWS] = view
-    this.root[c] = view
-    this.alias[c] = -1
-    this.chosen.fill(-1, c * 2, c * 2 + 2)
-    this.carryPackets.fill(0, c * 2, c * 2 + 2)
-    this.carryBytes.fill(0, c * 2, c * 2 + 2)
-    this.toldPackets.fill(0, c * 2, c * 2 + 2)
-    this.toldBytes.fill(0, c * 2, c * 2 + 2)
-    this.toldBoot[c] = 0
-    this.verdict[c] = 0
-    this.endReason[c] = 0
-    this.icmpType[c] = 0
-    this.icmpCode[c] = 0
-    this.tunnel[c] = -1
+    const { views } = this
+    const u = c * C4
+    views[u] = view
+    for (let i = u + 1; i < u + MAX_VIEWS; i++) views[i] = -1
+    this.root[u] = view
+    this.alias[u] = -1
+    this.tunnel[u] = -1
+    this.icmpType[c * C1] = 0
+    this.icmpCode[c * C1] = 0
+    this.#begin(c, ConnectionState.IN_USE)
     return c
   }
 
   /** The same tuples and views as another connection: a new id, nothing told. */
   renew(c: number): void {
-    this.id[c] = this.#nextId++
-    this.state[c] =
-      ConnectionState.IN_USE | ConnectionState.DIRTY | (this.state[c]! & ConnectionState.INFERRED)
-    this.chosen.fill(-1, c * 2, c * 2 + 2)
-    this.carryPackets.fill(0, c * 2, c * 2 + 2)
-    this.carryBytes.fill(0, c * 2, c * 2 + 2)
-    this.toldPackets.fill(0, c * 2, c * 2 + 2)
-    this.toldBytes.fill(0, c * 2, c * 2 + 2)
-    this.toldBoot[c] = 0
-    this.verdict[c] = 0
-    this.endReason[c] = 0
+    this.#begin(
+      c,
+      ConnectionState.IN_USE | ConnectionState.DIRTY | (this.state[c]! & ConnectionState.INFERRED),
+    )
+  }
+
+  #begin(c: number, state: number): void {
+    const d = c * C8
+    const u = c * C4
+    const b = c * C1
+    const { toldPackets, toldBytes, chosen } = this
+    this.id[d] = this.#nextId++
+    this.state[c] = state
+    chosen[u] = -1
+    chosen[u + 1] = -1
+    toldPackets[d] = 0
+    toldPackets[d + 1] = 0
+    toldBytes[d] = 0
+    toldBytes[d + 1] = 0
+    this.toldBoot[d] = 0
+    this.verdict[b] = 0
+    this.endReason[b] = 0
+    this.silence[b] = 0
   }
 
   free(c: number): void {
     this.state[c] = 0
-    this.id[c] = 0
+    this.id[c * C8] = 0
     this.#free[this.#freeCount++] = c
     this.#size--
+  }
+
+  /** Makes a direction's carried counts good to be added to. */
+  carry(c: number): void {
+    if ((this.state[c]! & ConnectionState.CARRIED) !== 0) return
+    this.state[c]! |= ConnectionState.CARRIED
+    for (let cell = c * 2; cell < c * 2 + 2; cell++) {
+      this.carryPackets[cell] = 0
+      this.carryBytes[cell] = 0
+    }
   }
 
   is(c: number, state: number): boolean {
@@ -158,7 +219,7 @@ export class Connections {
 
   /** Adds a view. False when it has as many as it can. */
   addView(c: number, view: number): boolean {
-    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+    for (let i = c * C4; i < c * C4 + MAX_VIEWS; i++) {
       if (this.views[i] === view) return true
       if (this.views[i] === -1) {
         this.views[i] = view
@@ -170,26 +231,27 @@ export class Connections {
 
   /** Takes a view away; the others move up. */
   removeView(c: number, view: number): void {
-    let to = c * MAX_VIEWS
-    for (let i = to; i < (c + 1) * MAX_VIEWS; i++) {
+    let to = c * C4
+    for (let i = to; i < c * C4 + MAX_VIEWS; i++) {
       const v = this.views[i]!
       if (v !== view) this.views[to++] = v
     }
-    while (to < (c + 1) * MAX_VIEWS) this.views[to++] = -1
+    while (to < c * C4 + MAX_VIEWS) this.views[to++] = -1
   }
 
   /** Source and destination change places. */
   turn(c: number): void {
-    for (const column of [
-      this.chosen,
-      this.carryPackets,
-      this.carryBytes,
-      this.toldPackets,
-      this.toldBytes,
-    ]) {
-      const forward = column[c * 2]!
-      column[c * 2] = column[c * 2 + 1]!
-      column[c * 2 + 1] = forward
-    }
+    swap(this.chosen, c * C4)
+    swap(this.toldPackets, c * C8)
+    swap(this.toldBytes, c * C8)
+    if ((this.state[c]! & ConnectionState.CARRIED) === 0) return
+    swap(this.carryPackets, c * 2)
+    swap(this.carryBytes, c * 2)
   }
+}
+
+function swap(column: Int32Array | Float64Array, at: number): void {
+  const forward = column[at]!
+  column[at] = column[at + 1]!
+  column[at + 1] = forward
 }

@@ -2,13 +2,13 @@
 
 import { HOOK_EGRESS, mark } from '../kernel/layout.gen.js'
 import type { Clock } from './clock.js'
-import { ConnectionState, MAX_VIEWS } from './connections.js'
+import { C1, C4, C8, ConnectionState, MAX_VIEWS } from './connections.js'
 import { FlowBatch, FlowFlag, MAX_OBSERVATIONS } from './flow-batch.js'
-import { directionTotals } from './reading.js'
+import { directionTotals, type Tables } from './reading.js'
 import { resetBy, tcpState } from './tcp.js'
-import type { Tracker } from './tracker.js'
+import type { Tunnels } from './tunnels.js'
 import { flagsOf } from './verdict.js'
-import { SEEN_HOOKS } from './views.js'
+import { SEEN_HOOKS, V1, V4, V8 } from './views.js'
 
 const PROTOCOL_ICMP = 1
 const PROTOCOL_TCP = 6
@@ -22,10 +22,20 @@ export interface EmitterOptions {
   flush(batch: FlowBatch): void
 }
 
+/** What a record is made from. */
+export interface Told extends Tables {
+  readonly tunnels: Tunnels
+}
+
+/** Places in which it is remembered for a batch whether a hook is a pod's; a power of two. */
+const POD_HOOKS = 1024
+
 /** Collects rows and hands them on, `capacity` at a time. */
 export class Emitter {
   readonly batch: FlowBatch
   readonly #options: EmitterOptions
+  /** hook << 1 | is a pod's, by the hook's low bits; 0: not asked in this batch. */
+  readonly #podHooks = new Float64Array(POD_HOOKS)
   /** Records made since the start. */
   records = 0
 
@@ -41,87 +51,89 @@ export class Emitter {
       this.#options.flush(this.batch)
     } finally {
       this.batch.count = 0
+      this.#podHooks.fill(0)
     }
   }
 
   /** One record of a connection, as it is now. */
-  emit(tracker: Tracker, c: number, event: number): void {
+  emit(told: Told, c: number, event: number): void {
     const { batch } = this
     if (batch.count === batch.capacity) this.flush()
-    const { views, connections } = tracker
+    const { views, connections } = told
     const row = batch.count++
     const { clock } = this.#options
     this.records++
-    const root = connections.root[c]!
-    const alias = connections.alias[c]!
+    const root = connections.root[c * C4]!
+    const alias = connections.alias[c * C4]!
     const state = connections.state[c]!
     const protocol = views.protocol(root)
 
-    batch.id[row] = connections.id[c]!
+    batch.id[row] = connections.id[c * C8]!
     batch.event[row] = event
     batch.timeUs[row] = clock.wall
-    batch.startUs[row] = connections.startUs[c]!
+    batch.startUs[row] = connections.startUs[c * C8]!
     batch.endUs[row] =
-      connections.startUs[c]! + Math.round(Math.max(0, connections.lastBoot[c]! - connections.startBoot[c]!))
+      connections.startUs[c * C8]! +
+      Math.round(Math.max(0, connections.lastBoot[c * C8]! - connections.startBoot[c * C8]!))
     batch.ipVersion[row] = views.family(root)
     batch.protocol[row] = protocol
 
-    this.#counters(tracker, c, row)
+    this.#counters(told, c, row)
     let flags = (state & ConnectionState.INFERRED) !== 0 ? FlowFlag.INITIATOR_INFERRED : 0
-    flags |= this.#ends(tracker, row, root, alias, protocol)
-    flags |= this.#hooks(tracker, c, row)
+    flags |= this.#ends(told, row, root, alias, protocol)
+    flags |= this.#hooks(told, c, row)
     batch.flags[row] = flags
 
-    batch.verdict[row] = connections.verdict[c]!
-    batch.endReason[row] = connections.endReason[c]!
+    batch.verdict[row] = connections.verdict[c * C1]!
+    batch.endReason[row] = connections.endReason[c * C1]!
     batch.handshakeRttUs[row] = 0
     batch.tcpState[row] = 0
     batch.tcpFlagsForward[row] = 0
     batch.tcpFlagsReverse[row] = 0
     batch.tcpResetBy[row] = 0
     if (protocol === PROTOCOL_TCP) {
-      const forward = flagsOf(tracker, c, 0)
-      const reverse = flagsOf(tracker, c, 1)
+      const forward = flagsOf(told, c, 0)
+      const reverse = flagsOf(told, c, 1)
       batch.tcpFlagsForward[row] = forward
       batch.tcpFlagsReverse[row] = reverse
       batch.tcpState[row] = tcpState(forward, reverse)
       batch.tcpResetBy[row] = resetBy(forward, reverse)
-      batch.handshakeRttUs[row] = handshake(tracker, c)
+      batch.handshakeRttUs[row] = handshake(told, c)
     }
-    batch.icmpType[row] = connections.icmpType[c]!
-    batch.icmpCode[row] = connections.icmpCode[c]!
-    const tunnel = connections.tunnel[c]!
-    batch.tunnel[row] = tunnel < 0 ? undefined : tracker.tunnels[tunnel]
+    batch.icmpType[row] = connections.icmpType[c * C1]!
+    batch.icmpCode[row] = connections.icmpCode[c * C1]!
+    const tunnel = connections.tunnel[c * C4]!
+    batch.tunnel[row] = told.tunnels.get(tunnel)
 
-    connections.toldBoot[c] = clock.now
+    connections.toldBoot[c * C8] = clock.now
     connections.clear(c, ConnectionState.DIRTY | ConnectionState.CHANGED)
   }
 
-  #counters(tracker: Tracker, c: number, row: number): void {
+  #counters(told: Told, c: number, row: number): void {
     const { batch } = this
-    const { connections } = tracker
-    const forward = directionTotals(tracker, c, 0)
+    const { connections } = told
+    const forward = directionTotals(told, c, 0)
     batch.forwardTotalPackets[row] = forward.packets
     batch.forwardTotalBytes[row] = forward.bytes
-    batch.forwardPackets[row] = forward.packets - connections.toldPackets[c * 2]!
-    batch.forwardBytes[row] = forward.bytes - connections.toldBytes[c * 2]!
-    connections.toldPackets[c * 2] = forward.packets
-    connections.toldBytes[c * 2] = forward.bytes
-    const reverse = directionTotals(tracker, c, 1)
+    batch.forwardPackets[row] = forward.packets - connections.toldPackets[c * C8]!
+    batch.forwardBytes[row] = forward.bytes - connections.toldBytes[c * C8]!
+    connections.toldPackets[c * C8] = forward.packets
+    connections.toldBytes[c * C8] = forward.bytes
+    const reverse = directionTotals(told, c, 1)
     batch.reverseTotalPackets[row] = reverse.packets
     batch.reverseTotalBytes[row] = reverse.bytes
-    batch.reversePackets[row] = reverse.packets - connections.toldPackets[c * 2 + 1]!
-    batch.reverseBytes[row] = reverse.bytes - connections.toldBytes[c * 2 + 1]!
-    connections.toldPackets[c * 2 + 1] = reverse.packets
-    connections.toldBytes[c * 2 + 1] = reverse.bytes
+    batch.reversePackets[row] = reverse.packets - connections.toldPackets[c * C8 + 1]!
+    batch.reverseBytes[row] = reverse.bytes - connections.toldBytes[c * C8 + 1]!
+    connections.toldPackets[c * C8 + 1] = reverse.packets
+    connections.toldBytes[c * C8 + 1] = reverse.bytes
   }
 
-  #ends(tracker: Tracker, row: number, root: number, alias: number, protocol: number): number {
+  #ends(told: Told, row: number, root: number, alias: number, protocol: number): number {
     const { batch } = this
-    const { views } = tracker
+    const { views } = told
     // ICMP identifiers take the ports' place in the key and are none
     const ported = protocol !== PROTOCOL_ICMP && protocol !== PROTOCOL_ICMP6
-    const from = views.forward[root]!
+    const from = views.forward[root * V1]!
     views.address(root, from, batch.source, row * 4)
     batch.sourcePort[row] = ported ? views.port(root, from) : 0
     views.address(root, from ^ 1, batch.service, row * 4)
@@ -135,7 +147,7 @@ export class Emitter {
       batch.translatedSourcePort[row] = batch.sourcePort[row]!
       return 0
     }
-    const became = views.forward[alias]!
+    const became = views.forward[alias * V1]!
     views.address(alias, became ^ 1, batch.destination, row * 4)
     batch.destinationPort[row] = ported ? views.port(alias, became ^ 1) : 0
     views.address(alias, became, batch.translatedSource, row * 4)
@@ -155,50 +167,69 @@ export class Emitter {
   }
 
   /** Fills the observations, the counting hooks first, and says which ends are at a pod's veth. */
-  #hooks(tracker: Tracker, c: number, row: number): number {
-    const { batch } = this
-    const { views, connections } = tracker
-    const { isPodHook } = this.#options
-    const at = row * MAX_OBSERVATIONS
+  #hooks(told: Told, c: number, row: number): number {
+    const { views, connections } = told
     let count = 0
     let flags = 0
-    const note = (hook: number) => {
-      if (hook === 0 || count === MAX_OBSERVATIONS) return
-      for (let i = at; i < at + count; i++) if (batch.observations[i] === hook) return
-      batch.observations[at + count++] = hook
-    }
     for (let d = 0; d < 2; d++) {
-      const chosen = connections.chosen[c * 2 + d]!
-      if (chosen >= 0) note(views.owner[chosen * 2 + (views.forward[chosen]! ^ d)]!)
+      const chosen = connections.chosen[c * C4 + d]!
+      if (chosen >= 0)
+        count = this.#note(row, count, views.owner[chosen * V4 + (views.forward[chosen * V1]! ^ d)]!)
     }
-    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+    for (let i = c * C4; i < c * C4 + MAX_VIEWS; i++) {
       const view = connections.views[i]!
       if (view < 0) break
+      const u = view * V4
+      const forwardDir = views.forward[view * V1]!
       for (let dir = 0; dir < 2; dir++) {
-        const forward = dir === views.forward[view]
-        for (const hook of [views.owner[view * 2 + dir]!, views.other[view * 2 + dir]!]) {
-          if (hook === 0) continue
-          note(hook)
-          if (!isPodHook(hook)) continue
-          // into the node at a pod's veth: that pod sent it; out of it: that pod gets it
-          const sent = (hook & HOOK_EGRESS) === 0
-          flags |= sent === forward ? FlowFlag.SOURCE_AT_VETH : FlowFlag.DESTINATION_AT_VETH
-        }
+        const owner = views.owner[u + dir]!
+        const other = views.other[u + dir]!
+        count = this.#note(row, count, owner)
+        count = this.#note(row, count, other)
+        flags |= this.#atVeth(owner, dir === forwardDir) | this.#atVeth(other, dir === forwardDir)
       }
-      for (let s = view * SEEN_HOOKS; s < (view + 1) * SEEN_HOOKS; s++) note(views.seen[s]!)
+      // free cells are the last ones
+      for (let s = u; s < u + SEEN_HOOKS && views.seen[s] !== 0; s++)
+        count = this.#note(row, count, views.seen[s]!)
     }
-    batch.observationCount[row] = count
+    this.batch.observationCount[row] = count
     return flags
+  }
+
+  /** Adds a hook to the `count` observations of a row unless it is among them; gives how many there are then. */
+  #note(row: number, count: number, hook: number): number {
+    if (hook === 0 || count === MAX_OBSERVATIONS) return count
+    const { observations } = this.batch
+    const at = row * MAX_OBSERVATIONS
+    for (let i = at; i < at + count; i++) if (observations[i] === hook) return count
+    observations[at + count] = hook
+    return count + 1
+  }
+
+  /** Into the node at a pod's veth: that pod sent it; out of it: that pod gets it. */
+  #atVeth(hook: number, forward: boolean): number {
+    if (hook === 0 || !this.#isPodHook(hook)) return 0
+    const sent = (hook & HOOK_EGRESS) === 0
+    return sent === forward ? FlowFlag.SOURCE_AT_VETH : FlowFlag.DESTINATION_AT_VETH
+  }
+
+  #isPodHook(hook: number): boolean {
+    const at = hook & (POD_HOOKS - 1)
+    const known = this.#podHooks[at]!
+    if (known >= hook * 2 && known <= hook * 2 + 1) return known > hook * 2
+    const pod = this.#options.isPodHook(hook)
+    this.#podHooks[at] = hook * 2 + (pod ? 1 : 0)
+    return pod
   }
 }
 
 /** SYN to SYN+ACK, microseconds; 0 when it was not seen as one clean exchange. */
-function handshake(tracker: Tracker, c: number): number {
-  const { views, connections } = tracker
-  for (const view of [connections.root[c]!, connections.alias[c]!]) {
-    if (view < 0 || (views.marks[view]! & mark.MARK_HANDSHAKE) === 0) continue
-    const forward = views.forward[view]!
-    const us = views.first[view * 2 + (forward ^ 1)]! - views.first[view * 2 + forward]!
+function handshake(told: Told, c: number): number {
+  const { views, connections } = told
+  for (const view of [connections.root[c * C4]!, connections.alias[c * C4]!]) {
+    if (view < 0 || (views.marks[view * V4]! & mark.MARK_HANDSHAKE) === 0) continue
+    const forward = views.forward[view * V1]!
+    const us = views.first[view * V8 + (forward ^ 1)]! - views.first[view * V8 + forward]!
     if (us > 0) return Math.max(1, Math.round(us))
   }
   return 0

@@ -2,8 +2,8 @@
 // is counted here and nothing is moved: each direction goes on being read from one view.
 
 import { mark } from '../kernel/layout.gen.js'
-import { ConnectionState, type Connections, FROZEN, MAX_VIEWS } from './connections.js'
-import { ViewFlag, type Views } from './views.js'
+import { C4, C8, ConnectionState, type Connections, FROZEN, MAX_VIEWS } from './connections.js'
+import { V1, V4, ViewFlag, type Views } from './views.js'
 
 const PEER_MARKS = mark.MARK_PEER_IS_ROOT | mark.MARK_PEER_IS_ALIAS
 
@@ -13,8 +13,10 @@ export interface JoinContext {
   readonly connections: Connections
   /** The connection had been told as a flow of its own; it must be told to be over. */
   onAbsorbed(connection: number): void
-  /** There was no room for the peer's tuple. */
-  onFull(): void
+  /** There was no room for a tuple that is part of a connection. */
+  onFull(connection: number): void
+  /** Makes the view of a key that has none; -1 when there is no room. */
+  insertView(family: number, words: Uint32Array, at: number): number
   /** A view belongs to no connection any more, and what comes on its tuple is another one: it is to be forgotten. */
   onEvicted(view: number): void
 }
@@ -25,17 +27,17 @@ export interface JoinContext {
  */
 export function orient(context: JoinContext, view: number, forward: number): boolean {
   const { views, connections } = context
-  const c = views.connection[view]!
-  if (views.forward[view] !== forward && c >= 0) {
+  const c = views.connection[view * V4]!
+  if (views.forward[view * V1] !== forward && c >= 0) {
     if (connections.is(c, ConnectionState.OPENED_SENT)) return false
     connections.turn(c)
-    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+    for (let i = c * C4; i < c * C4 + MAX_VIEWS; i++) {
       const other = connections.views[i]!
-      if (other >= 0) views.forward[other]! ^= 1
+      if (other >= 0) views.forward[other * V1]! ^= 1
     }
   }
-  views.forward[view] = forward
-  views.flags[view]! |= ViewFlag.ORIENTED
+  views.forward[view * V1] = forward
+  views.flags[view * V1]! |= ViewFlag.ORIENTED
   if (c >= 0) connections.clear(c, ConnectionState.INFERRED)
   return true
 }
@@ -44,11 +46,12 @@ export function orient(context: JoinContext, view: number, forward: number): boo
 export function carryCounted(context: JoinContext, view: number, c: number, chosen: number): void {
   const { views, connections } = context
   for (let d = 0; d < 2; d++) {
-    if (connections.chosen[c * 2 + d] !== view) continue
-    const dir = views.forward[view]! ^ d
+    if (connections.chosen[c * C4 + d] !== view) continue
+    const dir = views.forward[view * V1]! ^ d
+    connections.carry(c)
     connections.carryPackets[c * 2 + d]! += views.counted(view, dir)
     connections.carryBytes[c * 2 + d]! += views.countedBytes(view, dir)
-    connections.chosen[c * 2 + d] = chosen
+    connections.chosen[c * C4 + d] = chosen
   }
 }
 
@@ -58,18 +61,19 @@ export function carryCounted(context: JoinContext, view: number, c: number, chos
  */
 export function detachView(context: JoinContext, view: number): void {
   const { views, connections } = context
-  const c = views.connection[view]!
+  const c = views.connection[view * V4]!
   if (c < 0) return
-  views.connection[view] = -1
+  views.connection[view * V4] = -1
   carryCounted(context, view, c, FROZEN)
   connections.removeView(c, view)
-  const rest = connections.views[c * MAX_VIEWS]!
+  const rest = connections.views[c * C4]!
   if (rest < 0) {
     connections.free(c)
     return
   }
-  if (connections.root[c] === view) connections.root[c] = rest
-  if (connections.alias[c] === view || connections.alias[c] === connections.root[c]) connections.alias[c] = -1
+  if (connections.root[c * C4] === view) connections.root[c * C4] = rest
+  if (connections.alias[c * C4] === view || connections.alias[c * C4] === connections.root[c * C4])
+    connections.alias[c * C4] = -1
 }
 
 /**
@@ -84,20 +88,20 @@ export function link(
   at: number,
 ): number {
   const { views, connections } = context
-  const mine = views.connection[view]!
+  const mine = views.connection[view * V4]!
   if ((marks & PEER_MARKS) === 0) return mine
   const family = views.family(view)
   let other = views.find(family, peer, at)
   if (other < 0) {
-    other = views.insert(family, peer, at)
+    other = context.insertView(family, peer, at)
     if (other < 0) {
-      context.onFull()
+      context.onFull(mine)
       return mine
     }
   }
   const forward =
     (marks & mark.MARK_OPENER_KNOWN) === 0
-      ? views.forward[view]!
+      ? views.forward[view * V1]!
       : (marks & mark.MARK_OPENER_DIR) !== 0
         ? 1
         : 0
@@ -105,20 +109,20 @@ export function link(
   const root = (marks & mark.MARK_PEER_IS_ROOT) !== 0 ? other : view
   const alias = root === view ? other : view
 
-  let theirs = views.connection[other]!
+  let theirs = views.connection[other * V4]!
   if (theirs >= 0 && theirs !== mine && connections.is(theirs, ConnectionState.CLOSED_SENT)) {
     // the tuple was part of an earlier connection
     detachView(context, other)
     views.rebase(other)
-    views.marks[other] = 0
-    views.flags[other]! |= ViewFlag.STALE
+    views.marks[other * V4] = 0
+    views.flags[other * V1]! |= ViewFlag.STALE
     theirs = -1
   }
   let keep = mine
   if (theirs >= 0 && theirs !== mine) {
     const [kept, part] = root === other ? [other, view] : [view, other]
     const [keptForward, partForward] = kept === other ? [peerForward, forward] : [forward, peerForward]
-    keep = views.connection[kept]!
+    keep = views.connection[kept * V4]!
     // told the wrong way round before it was known: what becomes part of it goes the same way
     const turned = orient(context, kept, keptForward) ? 0 : 1
     absorb(context, keep, part, partForward ^ turned)
@@ -126,12 +130,14 @@ export function link(
     const turned = orient(context, view, forward) ? 0 : 1
     if (theirs < 0) attach(context, mine, other, peerForward ^ turned)
     // what has been told was counted this way round
-    else if (!connections.is(mine, ConnectionState.OPENED_SENT)) views.forward[other] = peerForward ^ turned
+    else if (!connections.is(mine, ConnectionState.OPENED_SENT))
+      views.forward[other * V1] = peerForward ^ turned
   }
-  if (views.connection[other] !== keep || views.connection[view] !== keep) return views.connection[view]!
-  if (connections.root[keep] !== root || connections.alias[keep] !== alias) {
-    connections.root[keep] = root
-    connections.alias[keep] = alias
+  if (views.connection[other * V4] !== keep || views.connection[view * V4] !== keep)
+    return views.connection[view * V4]!
+  if (connections.root[keep * C4] !== root || connections.alias[keep * C4] !== alias) {
+    connections.root[keep * C4] = root
+    connections.alias[keep * C4] = alias
     connections.set(keep, ConnectionState.CHANGED | ConnectionState.DIRTY)
   }
   connections.clear(keep, ConnectionState.HELD)
@@ -141,28 +147,28 @@ export function link(
 function attach(context: JoinContext, c: number, view: number, forward: number): void {
   const { views } = context
   if (!addView(context, c, view)) return
-  views.connection[view] = c
-  views.forward[view] = forward
-  views.flags[view]! |= ViewFlag.ORIENTED
+  views.connection[view * V4] = c
+  views.forward[view * V1] = forward
+  views.flags[view * V1]! |= ViewFlag.ORIENTED
 }
 
 /** Adds a view; one that the connection no longer reads makes room for it. */
 function addView(context: JoinContext, c: number, view: number): boolean {
   const { connections } = context
   if (connections.addView(c, view)) return true
-  for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+  for (let i = c * C4; i < c * C4 + MAX_VIEWS; i++) {
     const old = connections.views[i]!
     const used =
-      old === connections.root[c] ||
-      old === connections.alias[c] ||
-      old === connections.chosen[c * 2] ||
-      old === connections.chosen[c * 2 + 1]
+      old === connections.root[c * C4] ||
+      old === connections.alias[c * C4] ||
+      old === connections.chosen[c * C4] ||
+      old === connections.chosen[c * C4 + 1]
     if (used) continue
     detachView(context, old)
     context.onEvicted(old)
     return connections.addView(c, view)
   }
-  context.onFull()
+  context.onFull(c)
   return false
 }
 
@@ -172,24 +178,33 @@ function addView(context: JoinContext, c: number, view: number): boolean {
  */
 function absorb(context: JoinContext, whole: number, member: number, forward: number): void {
   const { views, connections } = context
-  const part = views.connection[member]!
+  const part = views.connection[member * V4]!
   if (connections.is(part, ConnectionState.OPENED_SENT)) context.onAbsorbed(part)
-  const turn = views.forward[member]! ^ forward
-  for (let i = part * MAX_VIEWS; i < (part + 1) * MAX_VIEWS; i++) {
+  const turn = views.forward[member * V1]! ^ forward
+  for (let i = part * C4; i < part * C4 + MAX_VIEWS; i++) {
     const view = connections.views[i]!
     if (view < 0) continue
-    views.forward[view]! ^= turn
-    views.flags[view]! |= ViewFlag.ORIENTED
-    if (addView(context, whole, view)) views.connection[view] = whole
+    views.forward[view * V1]! ^= turn
+    views.flags[view * V1]! |= ViewFlag.ORIENTED
+    if (addView(context, whole, view)) views.connection[view * V4] = whole
     else {
-      views.connection[view] = -1
+      views.connection[view * V4] = -1
       context.onEvicted(view)
     }
   }
-  connections.startBoot[whole] = Math.min(connections.startBoot[whole]!, connections.startBoot[part]!)
-  connections.startUs[whole] = Math.min(connections.startUs[whole]!, connections.startUs[part]!)
-  connections.lastBoot[whole] = Math.max(connections.lastBoot[whole]!, connections.lastBoot[part]!)
-  if (connections.tunnel[whole] === -1) connections.tunnel[whole] = connections.tunnel[part]!
+  connections.startBoot[whole * C8] = Math.min(
+    connections.startBoot[whole * C8]!,
+    connections.startBoot[part * C8]!,
+  )
+  connections.startUs[whole * C8] = Math.min(
+    connections.startUs[whole * C8]!,
+    connections.startUs[part * C8]!,
+  )
+  connections.lastBoot[whole * C8] = Math.max(
+    connections.lastBoot[whole * C8]!,
+    connections.lastBoot[part * C8]!,
+  )
+  if (connections.tunnel[whole * C4] === -1) connections.tunnel[whole * C4] = connections.tunnel[part * C4]!
   connections.set(
     whole,
     connections.state[part]! & (ConnectionState.ENDING | ConnectionState.REFUSED | ConnectionState.DIRTY),

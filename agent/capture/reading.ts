@@ -1,8 +1,8 @@
 // From which view each direction of a connection is read, and what it has had so far. Every view counts; a direction is
 // read from one of them, so joining views late neither doubles nor moves a count.
 
-import { ConnectionState, type Connections, MAX_VIEWS } from './connections.js'
-import type { Views } from './views.js'
+import { C4, C8, ConnectionState, type Connections, MAX_VIEWS } from './connections.js'
+import { V1, V8, type Views } from './views.js'
 
 /** The two tables that belong together. */
 export interface Tables {
@@ -26,24 +26,27 @@ export function directionTotals(
   direction: number,
 ): { readonly packets: number; readonly bytes: number } {
   const { views, connections } = tables
-  const cell = c * 2 + direction
-  let view = connections.chosen[cell]!
+  let view = connections.chosen[c * C4 + direction]!
   if (view === -1) {
-    view = connections.root[c]!
-    if (views.counted(view, views.forward[view]! ^ direction) === 0) {
+    view = connections.root[c * C4]!
+    if (views.counted(view, views.forward[view * V1]! ^ direction) === 0) {
       view = -1
-      for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS && view < 0; i++) {
+      for (let i = c * C4; i < c * C4 + MAX_VIEWS && view < 0; i++) {
         const other = connections.views[i]!
         if (other < 0) break
-        if (views.counted(other, views.forward[other]! ^ direction) > 0) view = other
+        if (views.counted(other, views.forward[other * V1]! ^ direction) > 0) view = other
       }
     }
-    connections.chosen[cell] = view
+    connections.chosen[c * C4 + direction] = view
   }
-  totals.packets = connections.carryPackets[cell]!
-  totals.bytes = connections.carryBytes[cell]!
+  totals.packets = 0
+  totals.bytes = 0
+  if (connections.is(c, ConnectionState.CARRIED)) {
+    totals.packets = connections.carryPackets[c * 2 + direction]!
+    totals.bytes = connections.carryBytes[c * 2 + direction]!
+  }
   if (view >= 0) {
-    const dir = views.forward[view]! ^ direction
+    const dir = views.forward[view * V1]! ^ direction
     totals.packets += views.counted(view, dir)
     totals.bytes += views.countedBytes(view, dir)
   }
@@ -54,8 +57,8 @@ export function directionTotals(
 export function grown(tables: Tables, c: number): boolean {
   const { connections } = tables
   return (
-    directionTotals(tables, c, 0).packets > connections.toldPackets[c * 2]! ||
-    directionTotals(tables, c, 1).packets > connections.toldPackets[c * 2 + 1]!
+    directionTotals(tables, c, 0).packets > connections.toldPackets[c * C8]! ||
+    directionTotals(tables, c, 1).packets > connections.toldPackets[c * C8 + 1]!
   )
 }
 
@@ -69,20 +72,20 @@ export function handOver(tables: Tables, c: number): void {
   const suspected = connections.is(c, ConnectionState.SUSPECT)
   connections.clear(c, ConnectionState.SUSPECT)
   for (let d = 0; d < 2; d++) {
-    const cell = c * 2 + d
-    const chosen = connections.chosen[cell]!
+    const chosen = connections.chosen[c * C4 + d]!
     if (chosen < 0) continue
-    const last = views.last[chosen * 2 + (views.forward[chosen]! ^ d)]!
-    for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+    const last = views.last[chosen * V8 + (views.forward[chosen * V1]! ^ d)]!
+    for (let i = c * C4; i < c * C4 + MAX_VIEWS; i++) {
       const view = connections.views[i]!
       if (view < 0) break
-      const dir = views.forward[view]! ^ d
-      if (view === chosen || views.last[view * 2 + dir]! < last + SILENT_US) continue
+      const dir = views.forward[view * V1]! ^ d
+      if (view === chosen || views.last[view * V8 + dir]! < last + SILENT_US) continue
       if (suspected) {
         const { packets, bytes } = directionTotals(tables, c, d)
-        connections.carryPackets[cell] = packets - views.counted(view, dir)
-        connections.carryBytes[cell] = bytes - views.countedBytes(view, dir)
-        connections.chosen[cell] = view
+        connections.carry(c)
+        connections.carryPackets[c * 2 + d] = packets - views.counted(view, dir)
+        connections.carryBytes[c * 2 + d] = bytes - views.countedBytes(view, dir)
+        connections.chosen[c * C4 + d] = view
       } else connections.set(c, ConnectionState.SUSPECT)
       break
     }
@@ -98,19 +101,19 @@ export function renew(tables: Tables, c: number): void {
   const since = [0, 1].map((d) => {
     const { packets, bytes } = directionTotals(tables, c, d)
     return {
-      view: connections.chosen[c * 2 + d]!,
-      packets: packets - connections.toldPackets[c * 2 + d]!,
-      bytes: bytes - connections.toldBytes[c * 2 + d]!,
+      view: connections.chosen[c * C4 + d]!,
+      packets: packets - connections.toldPackets[c * C8 + d]!,
+      bytes: bytes - connections.toldBytes[c * C8 + d]!,
     }
   })
-  for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+  for (let i = c * C4; i < c * C4 + MAX_VIEWS; i++) {
     const view = connections.views[i]!
     if (view < 0) break
     views.rebase(view)
   }
   for (const [d, { view, packets, bytes }] of since.entries()) {
     if (view < 0) continue
-    const cell = view * 2 + (views.forward[view]! ^ d)
+    const cell = view * V8 + (views.forward[view * V1]! ^ d)
     views.basePackets[cell]! -= packets
     views.baseBytes[cell]! -= bytes
   }

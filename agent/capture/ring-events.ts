@@ -10,15 +10,13 @@ import {
   event_tunnel as T,
   event_view as V,
 } from '../kernel/layout.gen.js'
-import { ConnectionState } from './connections.js'
+import { C1, ConnectionState } from './connections.js'
 import { EndReason } from './flow-batch.js'
 import { SYN } from './tcp.js'
 import { newer, type Tracker } from './tracker.js'
-import { u64, ViewFlag, W } from './views.js'
+import { u64, V1, V4, V8, ViewFlag, W } from './views.js'
 
 const PROTOCOL_TCP = 6
-/** Most tuples that are kept though the kernel's map had no room for them. */
-const MAX_SPILLED = 16_384
 const PEER_MARKS = mark.MARK_PEER_IS_ROOT | mark.MARK_PEER_IS_ALIAS
 /** The view inside a struct event_view, in words from the record's beginning. */
 const VIEW_AT = V.view / 4
@@ -68,31 +66,31 @@ export class RingEvents {
     const view = tracker.viewOf(family, words, at + KEY_AT)
     if (view < 0) return
     const translated = !again && length >= V.size
-    const inKernel = (views.flags[view]! & ViewFlag.IN_KERNEL) !== 0
+    const inKernel = (views.flags[view * V1]! & ViewFlag.IN_KERNEL) !== 0
     if (again) {
       // used again: what the entry held until then comes with it
       const generation = (words[at + VIEW_AT + W.generation]! + 1) & 0xff
-      if (inKernel && !newer(generation, views.generation[view]!)) return // a drain was ahead of it
+      if (inKernel && !newer(generation, views.generation[view * V1]!)) return // a drain was ahead of it
       if (!inKernel) views.restart(view)
-      views.flags[view]! |= ViewFlag.IN_KERNEL
-      views.generation[view] = generation
+      views.flags[view * V1]! |= ViewFlag.IN_KERNEL
+      views.generation[view * V1] = generation
       tracker.reopened(view, words, at + VIEW_AT, time)
     } else {
       if (inKernel) return // a drain was faster
-      const reopening = views.connection[view]! >= 0
+      const reopening = views.connection[view * V4]! >= 0
       views.restart(view)
-      views.flags[view]! |= ViewFlag.IN_KERNEL
-      views.generation[view] = 0
+      views.flags[view * V1]! |= ViewFlag.IN_KERNEL
+      views.generation[view * V1] = 0
       if (reopening && !this.#continues(view, flags)) tracker.abandon(view, time)
     }
     this.#count(view, dir, time, words, at, hook, flags)
-    let c = views.connection[view]!
+    let c = views.connection[view * V4]!
     if (c < 0) {
       c = tracker.open(view, dir, time, hook, flags, false)
       if (c < 0) return
       const { connections } = tracker
-      connections.icmpType[c] = (tail >>> 16) & 0xff
-      connections.icmpCode[c] = tail >>> 24
+      connections.icmpType[c * C1] = (tail >>> 16) & 0xff
+      connections.icmpCode[c * C1] = tail >>> 24
     } else tracker.touched(c, time)
     if (translated && (words[at + VIEW_AT + W.marks]! & PEER_MARKS) !== 0)
       tracker.link(view, words[at + VIEW_AT + W.marks]!, words, at + PEER_AT)
@@ -103,8 +101,8 @@ export class RingEvents {
     const tracker = this.#tracker
     // known from conntrack only, until now
     if (tracker.live(view) >= 0) return true
-    const c = tracker.views.connection[view]!
-    if (c >= 0 && tracker.connections.endReason[c] === EndReason.IDLE) return false
+    const c = tracker.views.connection[view * V4]!
+    if (c >= 0 && tracker.connections.endReason[c * C1] === EndReason.IDLE) return false
     return tracker.views.protocol(view) === PROTOCOL_TCP && (flags & SYN) === 0
   }
 
@@ -118,13 +116,13 @@ export class RingEvents {
     flags: number,
   ): void {
     const { views } = this.#tracker
-    const cell = view * 2 + dir
+    const cell = view * V8 + dir
     views.packets[cell]! += words[at + E.packets / 4]! & 0xffff
     views.bytes[cell]! += words[at + E.bytes / 4]!
     views.first[cell] = time
     views.last[cell] = time
-    views.owner[cell] = hook
-    views.marks[view]! |= flags << (dir === 0 ? 0 : mark.MARK_FLAGS_SHIFT)
+    views.owner[view * V4 + dir] = hook
+    views.marks[view * V4]! |= flags << (dir === 0 ? 0 : mark.MARK_FLAGS_SHIFT)
   }
 
   #link(words: Uint32Array, at: number, family: number): void {
@@ -138,9 +136,9 @@ export class RingEvents {
     const tracker = this.#tracker
     const c = tracker.live(view)
     if (c < 0) return
-    tracker.views.marks[view]! |= mark.MARK_TOLD_END
+    tracker.views.marks[view * V4]! |= mark.MARK_TOLD_END
     tracker.connections.set(c, ConnectionState.ENDING)
-    tracker.soon(c)
+    tracker.telling.soon(c)
   }
 
   /** The view that a snapshot is of, brought up to it; -1 when it is of an earlier connection, or there is no room. */
@@ -150,14 +148,14 @@ export class RingEvents {
     const view = tracker.viewOf(family, words, at + KEY_AT)
     if (view < 0) return -1
     const generation = words[at + VIEW_AT + W.generation]! & 0xff
-    if ((views.flags[view]! & ViewFlag.IN_KERNEL) === 0) {
+    if ((views.flags[view * V1]! & ViewFlag.IN_KERNEL) === 0) {
       views.restart(view)
-      views.flags[view]! |= ViewFlag.IN_KERNEL
-      views.generation[view] = generation
-    } else if (views.generation[view] !== generation) return -1
-    if (views.read(view, words, at + VIEW_AT) || views.connection[view]! < 0)
+      views.flags[view * V1]! |= ViewFlag.IN_KERNEL
+      views.generation[view * V1] = generation
+    } else if (views.generation[view * V1] !== generation) return -1
+    if (views.read(view, words, at + VIEW_AT) || views.connection[view * V4]! < 0)
       tracker.afterRead(view, words, at + PEER_AT)
-    return views.connection[view]! < 0 ? -1 : view
+    return views.connection[view * V4]! < 0 ? -1 : view
   }
 
   /**
@@ -169,29 +167,31 @@ export class RingEvents {
     const { views } = tracker
     let view = views.find(family, words, at + KEY_AT)
     if (view < 0) {
-      if (tracker.spilled >= MAX_SPILLED) {
+      if (tracker.spilled < tracker.maxSpilled) view = tracker.spill(family, words, at + KEY_AT)
+      if (view < 0) {
         tracker.losses.packets += words[at + E.packets / 4]! & 0xffff
         return
       }
-      view = tracker.spill(family, words, at + KEY_AT)
-      if (view < 0) return
     }
     const time = u64(words, at) / 1000
     const hook = words[at + E.hook / 4]!
     const tail = words[at + E.dir / 4]!
     const dir = tail & 1
     const flags = (tail >>> 8) & 0xff
-    const cell = view * 2 + dir
-    const owner = views.owner[cell]!
+    const cell = view * V8 + dir
+    const owner = views.owner[view * V4 + dir]!
     if (owner !== 0 && owner !== hook && views.counted(view, dir) > 0) return
-    if (views.connection[view]! >= 0 && tracker.live(view) < 0 && !this.#continues(view, flags))
+    if (views.connection[view * V4]! >= 0 && tracker.live(view) < 0 && !this.#continues(view, flags))
       tracker.abandon(view, time)
     const first = views.first[cell]!
     this.#count(view, dir, time, words, at, hook, flags)
     if (first !== 0) views.first[cell] = first
-    const c = views.connection[view]!
-    if (c < 0) tracker.open(view, dir, time, hook, flags, false)
-    else tracker.touched(c, time)
+    const c = views.connection[view * V4]!
+    if (c >= 0) tracker.touched(c, time)
+    else if (tracker.open(view, dir, time, hook, flags, false) < 0) {
+      tracker.losses.packets += words[at + E.packets / 4]! & 0xffff
+      tracker.onEvicted(view)
+    }
   }
 
   #refused(words: Uint32Array, at: number, family: number): void {
@@ -212,7 +212,7 @@ export class RingEvents {
     const dir = words[at + E.dir / 4]! & 1
     const source = bytesAt(words, at + T.source / 4, size)
     const destination = bytesAt(words, at + T.destination / 4, size)
-    const forward = dir === tracker.views.forward[view]
+    const forward = dir === tracker.views.forward[view * V1]
     tracker.tunnelled(
       view,
       {

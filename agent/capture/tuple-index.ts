@@ -1,12 +1,18 @@
 // Finds the slot of a tuple: open addressing over the key's words, for one address family. Holds keys and nothing else.
-// Slot numbers are stable while a key is in it, and reused after it has been removed.
+// Slot numbers are stable while a key is in it, and reused after it has been removed. The seed differs in each process:
+// outsiders choose tuples.
+
+import { randomInt } from 'node:crypto'
+
+const SEED = randomInt(1, 2 ** 31)
 
 /** A bounded map from keys of `words` 32-bit words to slot numbers below `capacity`. */
 export class TupleIndex {
   readonly words: number
   readonly capacity: number
-  /** Key words by slot. */
+  /** Key words: those of a slot begin at `slot * stride`. */
   readonly keys: Uint32Array
+  readonly stride: number
   #size = 0
   #fresh = 0
   readonly #buckets: Int32Array
@@ -14,10 +20,19 @@ export class TupleIndex {
   readonly #free: Int32Array
   #freeCount = 0
 
-  constructor(words: number, capacity: number) {
+  /** @param rows where keys are kept, if not in memory of its own: the first slot's begins at rows.keys[0] */
+  constructor(
+    words: number,
+    capacity: number,
+    rows: { readonly keys: Uint32Array; readonly stride: number } = {
+      keys: new Uint32Array(words * capacity),
+      stride: words,
+    },
+  ) {
     this.words = words
     this.capacity = capacity
-    this.keys = new Uint32Array(words * capacity)
+    this.keys = rows.keys
+    this.stride = rows.stride
     let buckets = 16
     while (buckets < capacity * 2) buckets *= 2
     this.#buckets = new Int32Array(buckets)
@@ -35,9 +50,9 @@ export class TupleIndex {
   }
 
   #hash(source: Uint32Array, offset: number): number {
-    let h = 0x9e3779b9
-    for (let i = 0; i < this.words; i++) {
-      h = Math.imul(h ^ source[offset + i]!, 0x85ebca6b)
+    let h = SEED
+    for (let i = offset; i < offset + this.words; i++) {
+      h = Math.imul(h ^ source[i]!, 0x85ebca6b)
       h ^= h >>> 15
     }
     h = Math.imul(h, 0xc2b2ae35)
@@ -45,8 +60,9 @@ export class TupleIndex {
   }
 
   #same(slot: number, source: Uint32Array, offset: number): boolean {
-    const at = slot * this.words
-    for (let i = 0; i < this.words; i++) if (this.keys[at + i] !== source[offset + i]) return false
+    const { keys } = this
+    const at = slot * this.stride
+    for (let i = 0; i < this.words; i++) if (keys[at + i] !== source[offset + i]) return false
     return true
   }
 
@@ -63,7 +79,9 @@ export class TupleIndex {
   insert(source: Uint32Array, offset: number): number {
     if (this.#size >= this.capacity) return -1
     const slot = this.#freeCount > 0 ? this.#free[--this.#freeCount]! : this.#fresh++
-    this.keys.set(source.subarray(offset, offset + this.words), slot * this.words)
+    const { keys } = this
+    const at = slot * this.stride
+    for (let i = 0; i < this.words; i++) keys[at + i] = source[offset + i]!
     let bucket = this.#hash(source, offset)
     while (this.#buckets[bucket] !== 0) bucket = (bucket + 1) & this.#mask
     this.#buckets[bucket] = slot + 1
@@ -73,7 +91,7 @@ export class TupleIndex {
 
   /** Removes a slot's key; the entries behind it move up, so no tombstones pile up. */
   remove(slot: number): void {
-    let hole = this.#hash(this.keys, slot * this.words)
+    let hole = this.#hash(this.keys, slot * this.stride)
     while (this.#buckets[hole] !== slot + 1) {
       if (this.#buckets[hole] === 0) return
       hole = (hole + 1) & this.#mask
@@ -81,7 +99,7 @@ export class TupleIndex {
     for (let next = (hole + 1) & this.#mask; ; next = (next + 1) & this.#mask) {
       const entry = this.#buckets[next]!
       if (entry === 0) break
-      const home = this.#hash(this.keys, (entry - 1) * this.words)
+      const home = this.#hash(this.keys, (entry - 1) * this.stride)
       // it may move into the hole unless its home lies between the hole and where it stands
       if (((next - home) & this.#mask) >= ((next - hole) & this.#mask)) {
         this.#buckets[hole] = entry

@@ -2,10 +2,11 @@
 // nothing but the verdict.
 
 import { mark } from '../kernel/layout.gen.js'
-import { ConnectionState, MAX_VIEWS } from './connections.js'
+import { C1, C4, ConnectionState, MAX_VIEWS } from './connections.js'
 import { EndReason, Verdict } from './flow-batch.js'
 import { directionTotals, type Tables } from './reading.js'
 import { FIN, RST, refused, SYN } from './tcp.js'
+import { V1, V4 } from './views.js'
 
 const PROTOCOL_TCP = 6
 
@@ -13,11 +14,11 @@ const PROTOCOL_TCP = 6
 export function flagsOf(tables: Tables, c: number, direction: number): number {
   const { views, connections } = tables
   let flags = 0
-  for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+  for (let i = c * C4; i < c * C4 + MAX_VIEWS; i++) {
     const view = connections.views[i]!
     if (view < 0) break
-    const dir = views.forward[view]! ^ direction
-    flags |= (views.marks[view]! >>> (dir === 0 ? 0 : mark.MARK_FLAGS_SHIFT)) & 0xff
+    const dir = views.forward[view * V1]! ^ direction
+    flags |= (views.marks[view * V4]! >>> (dir === 0 ? 0 : mark.MARK_FLAGS_SHIFT)) & 0xff
   }
   return flags
 }
@@ -25,7 +26,7 @@ export function flagsOf(tables: Tables, c: number, direction: number): number {
 /** Sets the verdict as far as it is known. A change after OPENED is marked CHANGED, to be told at once. */
 export function judge(tables: Tables, c: number): void {
   const { connections } = tables
-  const before = connections.verdict[c]!
+  const before = connections.verdict[c * C1]!
   // what was answered once stays so
   if (before === Verdict.FORWARDED) return
   const forward = flagsOf(tables, c, 0)
@@ -34,28 +35,31 @@ export function judge(tables: Tables, c: number): void {
   if (connections.is(c, ConnectionState.REFUSED) || refused(forward, reverse)) verdict = Verdict.REFUSED
   else if (answered(tables, c, forward, reverse)) verdict = Verdict.FORWARDED
   if (verdict === before) return
-  connections.verdict[c] = verdict
+  connections.verdict[c * C1] = verdict
   if (connections.is(c, ConnectionState.OPENED_SENT)) connections.set(c, ConnectionState.CHANGED)
 }
 
 function answered(tables: Tables, c: number, forward: number, reverse: number): boolean {
-  if (tables.views.protocol(tables.connections.root[c]!) === PROTOCOL_TCP)
+  if (tables.views.protocol(tables.connections.root[c * C4]!) === PROTOCOL_TCP)
     return (reverse & SYN) !== 0 || ((reverse & ~RST) !== 0 && (forward & SYN) === 0)
   return directionTotals(tables, c, 1).packets > 0 && directionTotals(tables, c, 0).packets > 0
 }
 
 /** Anybody can send an ICMP error: what was answered is not refused by one. */
 export function canBeRefused(tables: Tables, c: number): boolean {
-  return tables.connections.verdict[c] !== Verdict.FORWARDED && directionTotals(tables, c, 1).packets === 0
+  return (
+    tables.connections.verdict[c * C1] !== Verdict.FORWARDED && directionTotals(tables, c, 1).packets === 0
+  )
 }
 
 /** Has the end been seen on every view that the kernel has? */
 export function endSeenEverywhere(tables: Tables, c: number, inKernel: number): boolean {
   const { views, connections } = tables
-  for (let i = c * MAX_VIEWS; i < (c + 1) * MAX_VIEWS; i++) {
+  for (let i = c * C4; i < c * C4 + MAX_VIEWS; i++) {
     const view = connections.views[i]!
     if (view < 0) break
-    if ((views.flags[view]! & inKernel) !== 0 && (views.marks[view]! & mark.MARK_TOLD_END) === 0) return false
+    if ((views.flags[view * V1]! & inKernel) !== 0 && (views.marks[view * V4]! & mark.MARK_TOLD_END) === 0)
+      return false
   }
   return true
 }

@@ -21,18 +21,52 @@ export const SEEN_HOOKS = (viewLayout.generation - viewLayout.seen) / 4
 const KEY4_WORDS = 4
 const KEY6_WORDS = 10
 
-/** Columns with two cells a slot are by dir: cell 2 * slot + dir. Boot times are microseconds. */
+/**
+ * Bytes of a view's row, and how far two rows lie apart in columns of 8, 4 and 1 bytes. Columns are windows on the same
+ * rows, since whoever looks at a view looks at most of it: what each drain compares lies together at a row's beginning.
+ */
+const ROW = 192
+export const V8 = ROW / 8
+export const V4 = ROW / 4
+export const V1 = ROW
+
+/** Where each column begins in a row, bytes. */
+const At = {
+  packets: 0,
+  flags: 16,
+  forward: 17,
+  generation: 18,
+  connection: 20,
+  marks: 24,
+  key: 32,
+  bytes: 72,
+  basePackets: 88,
+  baseBytes: 104,
+  last: 120,
+  first: 136,
+  owner: 152,
+  other: 160,
+  seen: 168,
+} as const
+
+/**
+ * A cell of slot s is at `s * V8`, `s * V4` or `s * V1`, by the column's width; of two cells by dir the second follows
+ * the first. Boot times are microseconds.
+ */
 export class Views {
   readonly index4: TupleIndex
   readonly index6: TupleIndex
   readonly capacity: number
-  /** Slot of the connection it belongs to, -1 for none. */
+  /** Slot of the connection it belongs to, -1 for none. V4. */
   readonly connection: Int32Array
+  /** V1, as are the next two. */
   readonly flags: Uint8Array
   /** The dir of packets from source to destination. */
   readonly forward: Uint8Array
   readonly generation: Uint8Array
+  /** V4. */
   readonly marks: Uint32Array
+  /** Two cells by dir, V8, as are those up to `first`. */
   readonly packets: Float64Array
   readonly bytes: Float64Array
   /** Counters when the present connection began: its own are the difference. */
@@ -40,29 +74,38 @@ export class Views {
   readonly baseBytes: Float64Array
   readonly last: Float64Array
   readonly first: Float64Array
+  /** Two cells by dir, V4, as is `other`. */
   readonly owner: Uint32Array
   readonly other: Uint32Array
+  /** SEEN_HOOKS cells, V4. */
   readonly seen: Uint32Array
+  /** Key words, V4: of IPv4 the first four, of IPv6 ten. */
+  readonly key: Uint32Array
 
   constructor(capacity4: number, capacity6: number) {
-    this.index4 = new TupleIndex(KEY4_WORDS, capacity4)
-    this.index6 = new TupleIndex(KEY6_WORDS, capacity6)
     const n = capacity4 + capacity6
+    const rows = new ArrayBuffer(n * ROW)
     this.capacity = n
-    this.connection = new Int32Array(n)
-    this.flags = new Uint8Array(n)
-    this.forward = new Uint8Array(n)
-    this.generation = new Uint8Array(n)
-    this.marks = new Uint32Array(n)
-    this.packets = new Float64Array(n * 2)
-    this.bytes = new Float64Array(n * 2)
-    this.basePackets = new Float64Array(n * 2)
-    this.baseBytes = new Float64Array(n * 2)
-    this.last = new Float64Array(n * 2)
-    this.first = new Float64Array(n * 2)
-    this.owner = new Uint32Array(n * 2)
-    this.other = new Uint32Array(n * 2)
-    this.seen = new Uint32Array(n * SEEN_HOOKS)
+    this.connection = new Int32Array(rows, At.connection)
+    this.flags = new Uint8Array(rows, At.flags)
+    this.forward = new Uint8Array(rows, At.forward)
+    this.generation = new Uint8Array(rows, At.generation)
+    this.marks = new Uint32Array(rows, At.marks)
+    this.packets = new Float64Array(rows, At.packets)
+    this.bytes = new Float64Array(rows, At.bytes)
+    this.basePackets = new Float64Array(rows, At.basePackets)
+    this.baseBytes = new Float64Array(rows, At.baseBytes)
+    this.last = new Float64Array(rows, At.last)
+    this.first = new Float64Array(rows, At.first)
+    this.owner = new Uint32Array(rows, At.owner)
+    this.other = new Uint32Array(rows, At.other)
+    this.seen = new Uint32Array(rows, At.seen)
+    this.key = new Uint32Array(rows, At.key)
+    this.index4 = new TupleIndex(KEY4_WORDS, capacity4, { keys: this.key, stride: V4 })
+    this.index6 = new TupleIndex(KEY6_WORDS, capacity6, {
+      keys: new Uint32Array(rows, capacity4 * ROW + At.key),
+      stride: V4,
+    })
   }
 
   get size(): number {
@@ -85,20 +128,25 @@ export class Views {
     let slot = family === 4 ? this.index4.insert(source, offset) : this.index6.insert(source, offset)
     if (slot < 0) return -1
     if (family !== 4) slot += this.index4.capacity
-    this.connection[slot] = -1
-    this.flags[slot] = 0
-    this.forward[slot] = 0
-    this.generation[slot] = 0
-    this.marks[slot] = 0
-    this.packets.fill(0, slot * 2, slot * 2 + 2)
-    this.bytes.fill(0, slot * 2, slot * 2 + 2)
-    this.basePackets.fill(0, slot * 2, slot * 2 + 2)
-    this.baseBytes.fill(0, slot * 2, slot * 2 + 2)
-    this.last.fill(0, slot * 2, slot * 2 + 2)
-    this.first.fill(0, slot * 2, slot * 2 + 2)
-    this.owner.fill(0, slot * 2, slot * 2 + 2)
-    this.other.fill(0, slot * 2, slot * 2 + 2)
-    this.seen.fill(0, slot * SEEN_HOOKS, (slot + 1) * SEEN_HOOKS)
+    const u = slot * V4
+    const d = slot * V8
+    const { packets, bytes, basePackets, baseBytes, last, first, owner, other, seen } = this
+    this.connection[u] = -1
+    this.flags[slot * V1] = 0
+    this.forward[slot * V1] = 0
+    this.generation[slot * V1] = 0
+    this.marks[u] = 0
+    for (let dir = 0; dir < 2; dir++) {
+      packets[d + dir] = 0
+      bytes[d + dir] = 0
+      basePackets[d + dir] = 0
+      baseBytes[d + dir] = 0
+      last[d + dir] = 0
+      first[d + dir] = 0
+      owner[u + dir] = 0
+      other[u + dir] = 0
+    }
+    for (let i = 0; i < SEEN_HOOKS; i++) seen[u + i] = 0
     return slot
   }
 
@@ -107,52 +155,48 @@ export class Views {
     else this.index6.remove(slot - this.index4.capacity)
   }
 
-  /** Where a view's key stands: `keys(slot)[keyOffset(slot)…]`. */
-  keys(slot: number): Uint32Array {
-    return slot < this.index4.capacity ? this.index4.keys : this.index6.keys
-  }
-
+  /** Where a view's key stands in `key`. */
   keyOffset(slot: number): number {
-    return slot < this.index4.capacity ? slot * KEY4_WORDS : (slot - this.index4.capacity) * KEY6_WORDS
+    return slot * V4
   }
 
   protocol(slot: number): number {
-    return this.keys(slot)[this.keyOffset(slot) + (slot < this.index4.capacity ? 3 : 9)]! & 0xff
+    return this.key[slot * V4 + (slot < this.index4.capacity ? 3 : 9)]! & 0xff
   }
 
   /** Port of end 0 or 1, host order. */
   port(slot: number, end: number): number {
-    const word = this.keys(slot)[this.keyOffset(slot) + (slot < this.index4.capacity ? 2 : 8)]!
+    const word = this.key[slot * V4 + (slot < this.index4.capacity ? 2 : 8)]!
     const port = end === 0 ? word & 0xffff : word >>> 16
     return ((port & 0xff) << 8) | (port >>> 8)
   }
 
   /** Writes the address of end 0 or 1 as four host-order words (IPv4 mapped, see FlowBatch). */
   address(slot: number, end: number, out: Uint32Array, at: number): void {
+    const from = slot * V4
     if (slot < this.index4.capacity) {
       out[at] = 0
       out[at + 1] = 0
       out[at + 2] = 0xffff
-      out[at + 3] = swap32(this.index4.keys[slot * KEY4_WORDS + end]!)
+      out[at + 3] = swap32(this.key[from + end]!)
       return
     }
-    const from = (slot - this.index4.capacity) * KEY6_WORDS + end * 4
-    for (let i = 0; i < 4; i++) out[at + i] = swap32(this.index6.keys[from + i]!)
+    for (let i = 0; i < 4; i++) out[at + i] = swap32(this.key[from + end * 4 + i]!)
   }
 
   /** Packets of the present connection counted for a dir. */
   counted(slot: number, dir: number): number {
-    return this.packets[slot * 2 + dir]! - this.basePackets[slot * 2 + dir]!
+    return this.packets[slot * V8 + dir]! - this.basePackets[slot * V8 + dir]!
   }
 
   /** Bytes of the present connection counted for a dir. */
   countedBytes(slot: number, dir: number): number {
-    return this.bytes[slot * 2 + dir]! - this.baseBytes[slot * 2 + dir]!
+    return this.bytes[slot * V8 + dir]! - this.baseBytes[slot * V8 + dir]!
   }
 
   /** What was counted so far belongs to an earlier connection. */
   rebase(slot: number): void {
-    for (let cell = slot * 2; cell < slot * 2 + 2; cell++) {
+    for (let cell = slot * V8; cell < slot * V8 + 2; cell++) {
       this.basePackets[cell] = this.packets[cell]!
       this.baseBytes[cell] = this.bytes[cell]!
     }
@@ -163,7 +207,7 @@ export class Views {
    * stays with the connection.
    */
   restart(slot: number): void {
-    for (let cell = slot * 2; cell < slot * 2 + 2; cell++) {
+    for (let cell = slot * V8; cell < slot * V8 + 2; cell++) {
       this.basePackets[cell] = this.basePackets[cell]! - this.packets[cell]!
       this.baseBytes[cell] = this.baseBytes[cell]! - this.bytes[cell]!
       this.packets[cell] = 0
@@ -176,30 +220,34 @@ export class Views {
    * is older than what was read last changes nothing. False when nothing changed.
    */
   read(slot: number, words: Uint32Array, at: number): boolean {
-    const cell = slot * 2
+    const cell = slot * V8
+    const u = slot * V4
+    const { packets, bytes, last, first, owner, other, seen } = this
     const marks = words[at + W.marks]!
-    const grown0 = (words[at + W.packets]! - (this.packets[cell]! >>> 0)) >>> 0
-    const grown1 = (words[at + W.packets + 1]! - (this.packets[cell + 1]! >>> 0)) >>> 0
-    if (grown0 === 0 && grown1 === 0 && marks === this.marks[slot]) return false
+    const grown0 = (words[at + W.packets]! - (packets[cell]! >>> 0)) >>> 0
+    const grown1 = (words[at + W.packets + 1]! - (packets[cell + 1]! >>> 0)) >>> 0
+    if (grown0 === 0 && grown1 === 0 && marks === this.marks[u]) return false
     if (grown0 > 0x7fffffff || grown1 > 0x7fffffff) return false
     const bytes0 = u64(words, at + W.bytes)
     const bytes1 = u64(words, at + W.bytes + 2)
     // no wire carries nine petabytes: not an entry of ours, and beyond what is exact here
     if (bytes0 > Number.MAX_SAFE_INTEGER || bytes1 > Number.MAX_SAFE_INTEGER) return false
-    this.packets[cell]! += grown0
-    this.packets[cell + 1]! += grown1
-    this.bytes[cell] = Math.max(this.bytes[cell]!, bytes0)
-    this.bytes[cell + 1] = Math.max(this.bytes[cell + 1]!, bytes1)
-    this.last[cell] = Math.max(this.last[cell]!, u64(words, at + W.last) / 1000)
-    this.last[cell + 1] = Math.max(this.last[cell + 1]!, u64(words, at + W.last + 2) / 1000)
-    this.first[cell] = u64(words, at + W.first) / 1000
-    this.first[cell + 1] = u64(words, at + W.first + 2) / 1000
-    this.owner[cell] = words[at + W.owner]!
-    this.owner[cell + 1] = words[at + W.owner + 1]!
-    this.other[cell] = words[at + W.other]!
-    this.other[cell + 1] = words[at + W.other + 1]!
-    this.marks[slot] = marks
-    for (let i = 0; i < SEEN_HOOKS; i++) this.seen[slot * SEEN_HOOKS + i] = words[at + W.seen + i]!
+    packets[cell]! += grown0
+    packets[cell + 1]! += grown1
+    if (bytes0 > bytes[cell]!) bytes[cell] = bytes0
+    if (bytes1 > bytes[cell + 1]!) bytes[cell + 1] = bytes1
+    const last0 = u64(words, at + W.last) / 1000
+    const last1 = u64(words, at + W.last + 2) / 1000
+    if (last0 > last[cell]!) last[cell] = last0
+    if (last1 > last[cell + 1]!) last[cell + 1] = last1
+    first[cell] = u64(words, at + W.first) / 1000
+    first[cell + 1] = u64(words, at + W.first + 2) / 1000
+    owner[u] = words[at + W.owner]!
+    owner[u + 1] = words[at + W.owner + 1]!
+    other[u] = words[at + W.other]!
+    other[u + 1] = words[at + W.other + 1]!
+    this.marks[u] = marks
+    for (let i = 0; i < SEEN_HOOKS; i++) seen[u + i] = words[at + W.seen + i]!
     return true
   }
 }

@@ -1,7 +1,7 @@
 // The kernel side of capture as bytes: entries and ring records laid out by layout.gen.ts, which a test writes as packets
 // come. It counts as bpf/account.h says, on one hook for each view unless told otherwise; a test may withhold any event.
 
-import { Capture, type CaptureLoss } from '../../../agent/capture/capture.js'
+import { Capture, type CaptureLoss, type CaptureOptions } from '../../../agent/capture/capture.js'
 import { EndReason, type FlowBatch, FlowEvent, FlowFlag, Verdict } from '../../../agent/capture/flow-batch.js'
 import type { DrainSource } from '../../../agent/capture/source.js'
 import {
@@ -80,6 +80,8 @@ export class FakeKernel implements DrainSource {
   boot = 1_000_000_000
   wall = 1_700_000_000_000_000
   lost = 0
+  /** Microseconds that go by with each call that reads the ring. */
+  readingTakes = 0
   readonly entries = new Map<string, Entry>()
   readonly rows: string[] = []
   readonly losses_: CaptureLoss[] = []
@@ -88,12 +90,12 @@ export class FakeKernel implements DrainSource {
   readonly capture: Capture
   #ring: Uint32Array[] = []
 
-  constructor(maxViews4 = 64, maxViews6 = 64, updateIntervalMs = 1000) {
+  constructor(options: Partial<CaptureOptions> = {}) {
     this.capture = new Capture({
       source: this,
-      maxViews4,
-      maxViews6,
-      updateIntervalMs,
+      maxViews4: 64,
+      maxViews6: 64,
+      updateIntervalMs: 1000,
       clock: { bootUs: () => this.boot, wallUs: () => this.wall },
       hookAttachedAt: () => 1,
       isPodHook: () => false,
@@ -102,12 +104,14 @@ export class FakeKernel implements DrainSource {
         for (let row = 0; row < batch.count; row++) this.rows.push(rowOf(batch, row))
       },
       onLost: (loss) => this.losses_.push(loss),
+      ...options,
     })
   }
 
   // DrainSource
 
   readRing(sink: (words: Uint32Array, at: number, length: number) => void, max: number): number {
+    this.pass(this.readingTakes)
     const records = this.#ring.splice(0, max)
     for (const record of records) {
       // as in the ring: something stands before and behind

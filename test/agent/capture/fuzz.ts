@@ -122,7 +122,7 @@ export function fuzz(seed: number, steps: number, noise: boolean): FuzzResult {
   const random = numbers(seed)
   const below = (limit: number) => Math.floor(random() * limit)
   const pick = <T>(from: readonly T[]): T => from[below(from.length)]!
-  const kernel = new FakeKernel(48, 48, 500)
+  const kernel = new FakeKernel({ maxViews4: 48, maxViews6: 48, updateIntervalMs: 500 })
   const ledger = new Ledger()
   kernel.onBatch = ledger.take
   const tuples: Tuple[] = []

@@ -5,7 +5,7 @@ import { Clock } from '../../../agent/capture/clock.js'
 import { End, TcpState } from '../../../agent/capture/flow-batch.js'
 import { inferForward } from '../../../agent/capture/initiator.js'
 import { ACK, FIN, RST, refused, resetBy, SYN, tcpState } from '../../../agent/capture/tcp.js'
-import { idleTimeout, LINGER } from '../../../agent/capture/timeouts.js'
+import { linger, longestSilence, Silence, silenceOf } from '../../../agent/capture/timeouts.js'
 
 describe('who opened a connection that nobody saw open', () => {
   it.each([
@@ -47,16 +47,35 @@ describe('TCP by its flags', () => {
 })
 
 describe('silence', () => {
-  it('ends connections by protocol, sooner when the table fills, never before late segments are over', () => {
-    const second = 1_000_000
-    expect(idleTimeout(6, true, false, false, 10, 10, 0)).toBe(3600 * second)
-    expect(idleTimeout(6, false, false, false, 3, 0, 0)).toBe(130 * second)
-    expect(idleTimeout(6, false, false, true, 1, 0, 0)).toBe(5 * second)
-    expect(idleTimeout(17, true, false, false, 1, 1, 0)).toBe(10 * second)
-    expect(idleTimeout(17, true, false, false, 100, 100, 0)).toBe(120 * second)
-    expect(idleTimeout(17, false, false, false, 5, 0, 0)).toBe(30 * second)
-    expect(idleTimeout(6, true, false, false, 10, 10, 0.75)).toBe(1800 * second)
-    expect(idleTimeout(17, true, false, false, 1, 1, 1)).toBe(LINGER)
+  const second = 1_000_000
+  it.each([
+    ['an established TCP connection', 6, true, false, false, 10, 10, 3600],
+    ['a SYN', 6, false, false, false, 3, 0, 130],
+    ['one FIN', 6, true, true, false, 9, 9, 120],
+    ['what was refused', 6, false, false, true, 1, 0, 5],
+    ['a question and its answer', 17, true, false, false, 1, 1, 10],
+    ['two of them', 17, true, false, false, 2, 2, 10],
+    ['a stream', 17, true, false, false, 3, 2, 120],
+    ['one way', 17, false, false, false, 5, 0, 30],
+    ['a ping', 1, true, false, false, 1, 1, 30],
+  ])('%s', (_, protocol, established, closing, refused, forward, reverse, seconds) => {
+    const kind = silenceOf(protocol, established, closing, refused, forward, reverse)
+    expect(longestSilence(kind, 0)).toBe(seconds * second)
+    expect(longestSilence(kind, 0.125)).toBe(seconds * second)
+  })
+
+  it('is shorter when the tables fill, first for what is over', () => {
+    // from an eighth to a half, by equal parts
+    expect(longestSilence(Silence.UDP_EXCHANGE, 0.3125)).toBeCloseTo(Math.sqrt(10 * 0.25) * second)
+    expect(longestSilence(Silence.UDP_EXCHANGE, 0.5)).toBeCloseTo(0.25 * second)
+    expect(longestSilence(Silence.UDP_EXCHANGE, 1)).toBeCloseTo(0.25 * second)
+    expect(linger(0)).toBe(2 * second)
+    expect(linger(0.5)).toBeCloseTo(0.1 * second)
+    // all others from a half on, and never below two seconds
+    expect(longestSilence(Silence.TCP_ESTABLISHED, 0.5)).toBe(3600 * second)
+    expect(longestSilence(Silence.TCP_ESTABLISHED, 0.75)).toBe(1800 * second)
+    expect(longestSilence(Silence.TCP_ESTABLISHED, 1)).toBe(72 * second)
+    expect(longestSilence(Silence.REFUSED, 1)).toBe(2 * second)
   })
 })
 

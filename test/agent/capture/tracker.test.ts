@@ -275,14 +275,64 @@ describe('a full map', () => {
     ])
   })
 
-  it('of the agent: what has no room is counted', () => {
-    const kernel = new FakeKernel(4, 4)
-    const capacity = 4 * 2 + 16_384
-    for (let i = 0; i < capacity + 10; i++)
-      kernel.event(Kind.EVENT_OPEN, tuple(CLIENT, 1 + (i % 60_000), POD, 80), { flags: SYN })
+  it('of the agent: what has no room is counted once, however often it is found', () => {
+    const kernel = new FakeKernel({ maxViews4: 4, maxViews6: 4, maxRemembered: 2, maxSpilled: 2 })
+    // room for twice the kernel's and what is beside it
+    const room = 4 * 2 + 2
+    for (let i = 0; i < room + 7; i++) kernel.packet(tuple(CLIENT, 1 + i, POD, 80), { flags: SYN })
+    expect(kernel.poll()).toHaveLength(room)
+    for (let i = 0; i < 3; i++) kernel.drained(200_000)
+    expect(kernel.losses_).toMatchObject([{ stage: 'AGENT', unit: 'RECORDS', count: 7 }])
+    for (let i = 0; i < 3; i++) kernel.packet(tuple(CLIENT, 100 + i, POD, 80), { flags: SYN })
+    kernel.drained(200_000)
+    expect(kernel.losses_.slice(1)).toMatchObject([{ stage: 'AGENT', unit: 'RECORDS', count: 3 }])
+  })
+
+  it('of the agent: what is only remembered makes room first', () => {
+    const kernel = new FakeKernel({ maxViews4: 4, maxViews6: 4, maxRemembered: 8, maxSpilled: 0 })
+    const script = [
+      { flags: SYN },
+      { flags: SYN | ACK, reverse: true },
+      { flags: ACK },
+      { flags: FIN | ACK },
+      { flags: FIN | ACK, reverse: true },
+      { flags: ACK },
+    ]
+    for (let i = 0; i < 8; i++)
+      for (const packet of script) kernel.packet(tuple(CLIENT, 1 + i, POD, 80), packet)
     kernel.poll()
+    // over for long enough: deleted from the kernel and remembered, all eight
     kernel.drained()
-    expect(kernel.losses_).toMatchObject([{ stage: 'AGENT', unit: 'RECORDS', count: 10 }])
+    kernel.drained(3 * SECOND)
+    expect(kernel.entries.size).toBe(0)
+    expect(kernel.capture.state().views).toBe(8)
+    for (let i = 0; i < 16; i++) kernel.packet(tuple(CLIENT, 100 + i, POD, 80), { flags: SYN })
+    expect(kernel.poll().filter((row) => row.startsWith('OPENED'))).toHaveLength(16)
+    kernel.drained()
+    expect(kernel.losses_).toEqual([])
+  })
+
+  it('of what is kept beside it: its packets are counted as lost, one by one', () => {
+    const kernel = new FakeKernel({ maxViews4: 4, maxViews6: 4, maxRemembered: 0, maxSpilled: 2 })
+    for (let i = 0; i < 5; i++)
+      kernel.event(Kind.EVENT_OVERFLOW, tuple(CLIENT, 1 + i, POD, 80, 17), { count: 3 })
+    expect(kernel.poll()).toHaveLength(2)
+    kernel.drained()
+    expect(kernel.losses_).toMatchObject([{ stage: 'KERNEL_MAP', unit: 'PACKETS', count: 9 }])
+  })
+})
+
+describe('a flood in the ring', () => {
+  it('is read in slices, for 20 ms at most', () => {
+    const kernel = new FakeKernel({ maxViews4: 20_000, maxViews6: 4 })
+    for (let i = 0; i < 15_000; i++) kernel.packet(tuple(CLIENT, 1 + i, POD, 80), { flags: SYN })
+    // each slice of 2,000 takes 8 ms: the third one ends behind the 20 ms
+    kernel.readingTakes = 8_000
+    expect(kernel.capture.poll()).toBe(true)
+    expect(kernel.capture.state().ringRecords).toBe(6000)
+    kernel.readingTakes = 0
+    expect(kernel.capture.poll()).toBe(false)
+    expect(kernel.capture.state().ringRecords).toBe(15_000)
   })
 })
 

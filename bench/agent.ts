@@ -16,7 +16,7 @@ import { quantile, spread } from './spread.js'
 
 const MEBIBYTE = 1024 * 1024
 /** Packets of generate.c's connections: TCP, UDP. */
-const TCP_PACKETS = 8
+const TCP_PACKETS = 6
 const UDP_PACKETS = 2
 /** A UDP exchange ends by silence, and the drain comes once a second. */
 const SETTLE_MS = 25_000

@@ -5,8 +5,9 @@
 //
 //   flows        as fast as possible: --flows N flows in shuffled order, or with --flows 0 each packet a new flow
 //   paced        --rate packets a second over --flows UDP flows in turn; prints when each was sent
-//   connections  --rate whole connections a second for --seconds, even numbers TCP (8 packets), odd ones UDP (2):
-//                the opener's packets leave --interface, the answers --back-interface in --back-netns
+//   connections  --rate whole connections a second for --seconds, even numbers TCP (6 packets), odd ones UDP (2):
+//                the opener's packets leave --interface, the answers --back-interface in --back-netns. Many
+//                connections at once, packet by packet, so that one system call sends many
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -27,7 +28,6 @@
 
 #define FIN 0x01
 #define SYN 0x02
-#define PSH 0x08
 #define ACK 0x10
 
 static struct {
@@ -239,14 +239,77 @@ static int paced(void)
 	return 0;
 }
 
-static int connections(void)
+// Connections that are made at once: each of their packets is sent for all before the next one.
+#define TOGETHER 128
+
+// Frames that wait to be sent through one port.
+struct batch {
+	struct mmsghdr messages[2 * TOGETHER];
+	struct iovec parts[2 * TOGETHER];
+	unsigned count;
+};
+
+static void add(struct batch *batch, struct port *port, uint8_t *frame, size_t size)
+{
+	unsigned i = batch->count++;
+	batch->parts[i] = (struct iovec){ .iov_base = frame, .iov_len = size };
+	batch->messages[i].msg_hdr = (struct msghdr){
+		.msg_name = &port->to, .msg_namelen = sizeof(port->to), .msg_iov = &batch->parts[i], .msg_iovlen = 1
+	};
+}
+
+static void send_all(struct batch *batch, struct port *port)
+{
+	for (unsigned sent = 0; sent < batch->count;) {
+		int done = sendmmsg(port->fd, batch->messages + sent, batch->count - sent, 0);
+		if (done > 0)
+			sent += (unsigned)done;
+		else if (errno != ENOBUFS && errno != EAGAIN)
+			die("sendmmsg");
+	}
+	batch->count = 0;
+}
+
+// Connections `number` to `number + count - 1`.
+static void connect_all(struct port *ports, uint64_t number, unsigned count)
 {
 	static const struct {
 		int back, flags;
-		size_t size;
-	} script[] = { { 0, SYN, 60 },	     { 1, SYN | ACK, 60 }, { 0, ACK, 60 },	 { 0, PSH | ACK, 154 },
-		       { 1, PSH | ACK, 554 }, { 0, FIN | ACK, 60 }, { 1, FIN | ACK, 60 }, { 0, ACK, 60 } };
-	static uint8_t tcp[8][2048], udp[2][2048];
+	} script[] = { { 0, SYN }, { 1, SYN | ACK }, { 0, ACK }, { 0, FIN | ACK }, { 1, FIN | ACK }, { 0, ACK } };
+	enum { STEPS = sizeof(script) / sizeof(*script), TCP_SIZE = 60 };
+	static const size_t udp_size[2] = { 78, 180 };
+	static uint8_t tcp[STEPS][TOGETHER][TCP_SIZE], udp[2][TOGETHER][180];
+	static struct batch batch;
+	static int ready;
+	if (!ready) {
+		for (unsigned i = 0; i < TOGETHER; i++) {
+			for (unsigned step = 0; step < STEPS; step++)
+				blank(tcp[step][i], TCP_SIZE, 4, 6, script[step].flags);
+			for (int back = 0; back < 2; back++)
+				blank(udp[back][i], udp_size[back], 4, 17, 0);
+		}
+		ready = 1;
+	}
+	for (unsigned step = 0; step < STEPS; step++) {
+		int back = script[step].back;
+		struct port *port = &ports[back];
+		for (unsigned i = 0; i < count; i++) {
+			if (!((number + i) & 1)) {
+				set_ends(tcp[step][i], 4, number + i, back);
+				add(&batch, port, tcp[step][i], TCP_SIZE);
+			} else if (step < 2) {
+				set_ends(udp[back][i], 4, number + i, back);
+				add(&batch, port, udp[back][i], udp_size[back]);
+			}
+		}
+		// two packets in a row in one direction go together
+		if (step + 1 == STEPS || script[step + 1].back != back)
+			send_all(&batch, port);
+	}
+}
+
+static int connections(void)
+{
 	if (!option.back_netns || !option.back_interface)
 		usage("where do the answers come from?");
 	int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), there = open(option.back_netns, O_RDONLY | O_CLOEXEC);
@@ -257,10 +320,6 @@ static int connections(void)
 	if (setns(home, CLONE_NEWNET) < 0)
 		die("setns");
 	ports[0] = open_port(option.interface, 1);
-	for (int i = 0; i < 8; i++)
-		blank(tcp[i], script[i].size, 4, 6, script[i].flags);
-	blank(udp[0], 78, 4, 17, 0);
-	blank(udp[1], 180, 4, 17, 0);
 	uint64_t total = option.rate * option.seconds, made = 0, began = now_ns(CLOCK_MONOTONIC), late = 0;
 	while (made < total) {
 		uint64_t due = (now_ns(CLOCK_MONOTONIC) - began) / 1000 * option.rate / 1000000;
@@ -268,19 +327,10 @@ static int connections(void)
 			due = total;
 		if (due - made > late)
 			late = due - made;
-		for (; made < due; made++) {
-			uint64_t number = option.first + made;
-			if (number & 1) {
-				for (int i = 0; i < 2; i++) {
-					set_ends(udp[i], 4, number, i);
-					put(&ports[i], udp[i], i ? 180 : 78);
-				}
-				continue;
-			}
-			for (int i = 0; i < 8; i++) {
-				set_ends(tcp[i], 4, number, script[i].back);
-				put(&ports[script[i].back], tcp[i], script[i].size);
-			}
+		while (made < due) {
+			unsigned count = due - made < TOGETHER ? (unsigned)(due - made) : TOGETHER;
+			connect_all(ports, option.first + made, count);
+			made += count;
 		}
 		if (made < total)
 			usleep(500);

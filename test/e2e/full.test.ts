@@ -89,7 +89,7 @@ describe('with a map of 1,024 connections', () => {
       expect(
         agent.lost.every(({ stage, unit }) => stage === Stage.STAGE_KERNEL_MAP && unit === Unit.UNIT_PACKETS),
       ).toBe(true)
-      expect(lost).toBeGreaterThan(50_000)
+      expect(lost).toBeGreaterThan(10_000)
       expect(told.consistent).toBe(true)
       expect(told.packets + lost).toBe(packets)
     } finally {

@@ -5,7 +5,9 @@ import { hostname } from 'node:os'
 import { readConfigFile } from './config-file.js'
 import { usageError } from './errors.js'
 import { durationBetween, interfaceGlob, nodeName, oneOf, plainText, wholeNumber } from './flag-values.js'
-import { type FlagTable, laterFlag, listFlag, parseFlags, switchFlag, valueFlag } from './flags.js'
+import { type FlagTable, flagError, laterFlag, listFlag, parseFlags, switchFlag, valueFlag } from './flags.js'
+import { type AddressGroup, MOST_GROUPS, parseGroup } from './identity/groups.js'
+import type { IdentityMode } from './identity/kubernetes/cluster-size.js'
 import { FEATURES } from './kernel/features.js'
 import { type ServeSettings, serveFlags, serveSettings } from './serve-flags.js'
 
@@ -19,6 +21,10 @@ export interface AgentConfig extends ServeSettings {
   readonly manifests: string | undefined
   /** False: no API server is asked, also inside a cluster. */
   readonly kubernetes: boolean
+  /** Whether all pods of the cluster are watched, or this node's only; by the cluster's size unless told. */
+  readonly identityMode: IdentityMode
+  /** The user's own names for address ranges. */
+  readonly addressGroups: readonly AddressGroup[]
   /** Patterns; empty: every interface that the agent knows how to use. */
   readonly interfaces: readonly string[]
   readonly excludeInterfaces: readonly string[]
@@ -62,6 +68,24 @@ export const agentFlags = {
     parse: plainText('a file or directory'),
   }),
   noKubernetes: switchFlag({ name: 'no-kubernetes', help: 'ask no API server' }),
+  identityMode: valueFlag<IdentityMode>({
+    name: 'identity-mode',
+    takes: 'auto|full|local',
+    help: "watch all pods, or this node's and look others up; auto: by the cluster's size",
+    parse: oneOf('auto', 'full', 'local'),
+    fallback: 'auto',
+    shownDefault: 'auto',
+  }),
+  addressGroup: listFlag({
+    name: 'address-group',
+    takes: 'CIDR=NAME',
+    help: 'your own name for a range of addresses (repeatable; the narrowest range counts)',
+    parse: (text, where) => {
+      const group = parseGroup(text)
+      if (group === undefined) throw flagError(where, 'CIDR=NAME such as 10.20.0.0/16=office', text)
+      return group
+    },
+  }),
   ...serveFlags,
   interface: listFlag({
     name: 'interface',
@@ -121,11 +145,16 @@ export function parseAgentConfig(
   if (values.noKubernetes && values.kubeconfig !== undefined) {
     throw usageError('--no-kubernetes cannot go with --kubeconfig')
   }
+  if (values.addressGroup.length > MOST_GROUPS) {
+    throw usageError(`--address-group may be given ${MOST_GROUPS} times at most`)
+  }
   return {
     nodeName: values.nodeName ?? hostname().toLowerCase(),
     kubeconfig: values.kubeconfig,
     manifests: values.manifests,
     kubernetes: !values.noKubernetes,
+    identityMode: values.identityMode,
+    addressGroups: values.addressGroup,
     interfaces: values.interface,
     excludeInterfaces: values.excludeInterface,
     updateIntervalMs: values.updateInterval,

@@ -71,6 +71,9 @@ async function wire(
     ...(config.manifests === undefined ? {} : { manifests: config.manifests }),
     ...(config.kubeconfig === undefined ? {} : { kubeconfig: config.kubeconfig }),
     kubernetes: config.kubernetes,
+    mode: config.identityMode,
+    groups: config.addressGroups,
+    now: () => wallUs() / 1000,
     log: { info: (message) => log.info(message), warn: (message) => log.warn(message) },
   })
   ends.push(() => identity.close())

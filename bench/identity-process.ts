@@ -26,6 +26,7 @@ const began = performance.now()
 const identity = await openIdentity({
   nodeName,
   kubernetes: mode !== 'none',
+  ...(mode === 'full' || mode === 'local' ? { mode } : {}),
   ...(mode === 'none' || kubeconfig === undefined ? {} : { kubeconfig }),
   log: { info: (message) => say({ info: message }), warn: (message) => say({ warn: message }) },
 })

@@ -6,9 +6,8 @@
 // they are bounded in number and the oldest go first.
 
 import { type AddressWords, IPV4_PREFIX } from './address.js'
-import { TupleTable, WordTable } from './word-table.js'
+import { NONE, TupleTable, WordTable } from './word-table.js'
 
-const NONE = -1
 const FOREVER = Number.POSITIVE_INFINITY
 
 /**

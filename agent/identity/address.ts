@@ -42,6 +42,17 @@ export function parseAddress(text: string): AddressWords | undefined {
   return [word(0), word(2), word(4), word(6)]
 }
 
+/** The address as Kubernetes writes it: dotted, or as RFC 5952 has it. */
+export function formatAddress(w0: number, w1: number, w2: number, w3: number): string {
+  if (w0 === 0 && w1 === 0 && w2 === IPV4_PREFIX) {
+    return `${w3 >>> 24}.${(w3 >>> 16) & 255}.${(w3 >>> 8) & 255}.${w3 & 255}`
+  }
+  const groups = [w0, w1, w2, w3].map(
+    (word) => `${(word >>> 16).toString(16)}:${(word & 0xffff).toString(16)}`,
+  )
+  return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)
+}
+
 /** Parses `address/length`; undefined where `text` is none. */
 export function parseRange(text: string): AddressRange | undefined {
   const slash = text.indexOf('/')

@@ -22,6 +22,10 @@ export class Cluster implements ObjectSink {
   readonly workloads = new WorkloadStore()
   readonly pods: PodStore
   readonly ingresses = new IngressStore()
+  /** Pods that nobody watches, looked up by their addresses. */
+  readonly strangers: PodStore
+  /** Microseconds since the Unix epoch. */
+  readonly nowUs: () => number
   readonly services: ServiceStore
   readonly endpointSlices: EndpointSliceStore
   readonly namespaces = new NamespaceStore()
@@ -29,8 +33,12 @@ export class Cluster implements ObjectSink {
 
   /** `nowUs` gives microseconds since the Unix epoch. */
   constructor(nodeName: string, nowUs: () => number) {
+    this.nowUs = nowUs
     this.nodes = new NodeStore(this.addresses, this.podRanges, nodeName, nowUs)
     this.pods = new PodStore(this.addresses, this.nodes, this.workloads, nodeName, nowUs)
+    this.strangers = new PodStore(this.addresses, this.nodes, this.workloads, nodeName, nowUs)
+    // What is learnt of them is news from the start.
+    this.strangers.commit()
     this.services = new ServiceStore(this.ingresses, nowUs)
     this.endpointSlices = new EndpointSliceStore(nowUs)
     this.#stores = {

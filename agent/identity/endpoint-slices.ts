@@ -9,9 +9,8 @@ import type { Listed } from './named-map.js'
 import { type Fields, fields, list, port, sharedText, text } from './object.js'
 import { RecordStore } from './record-store.js'
 import { portKey, protocolNumber } from './services.js'
-import { TupleTable } from './word-table.js'
+import { NONE, TupleTable } from './word-table.js'
 
-const NONE = -1
 const FOREVER = Number.POSITIVE_INFINITY
 const SERVICE_LABEL = 'kubernetes.io/service-name'
 /** Kubernetes itself allows 1,000 endpoints and 100 ports in a slice. */
@@ -51,9 +50,12 @@ const POD = 0
 export class EndpointSliceStore extends RecordStore<SliceRecord> {
   /** Entries that have not ended. */
   current = 0
+  /** Remember which pod each address belongs to (`podOf`); before anything is read. */
+  keepPods = false
+  /** Told when an address has come to a pod, or gone from one. */
+  onPod: ((address: AddressWords) => void) | undefined
 
   readonly #nowUs: () => number
-  readonly #keepPods: boolean
   readonly #heads = new TupleTable()
   // An entry is a row of these. Those of one key are a chain, newest first, and so are those of one slice.
   #what: (BackendPort | BackendPod | undefined)[] = []
@@ -68,11 +70,9 @@ export class EndpointSliceStore extends RecordStore<SliceRecord> {
   #ended: number[] = []
   #endedHead = 0
 
-  /** With `keepPods` it also remembers which pod each address belongs to (`podOf`). */
-  constructor(nowUs: () => number, keepPods = false) {
+  constructor(nowUs: () => number) {
     super()
     this.#nowUs = nowUs
-    this.#keepPods = keepPods
   }
 
   /** The one service that has this address and port as a backend at that time. No allocation. */
@@ -110,7 +110,7 @@ export class EndpointSliceStore extends RecordStore<SliceRecord> {
     const record = this.records.get(namespace, name) ?? { namespace, name, round: 0, first: NONE }
     this.records.set(record)
     const service = sharedText(fields(metadata.labels)[SERVICE_LABEL])
-    const wanted = service === undefined ? [] : readBackends(slice, namespace, service, this.#keepPods)
+    const wanted = service === undefined ? [] : readBackends(slice, namespace, service, this.keepPods)
     const before = new Set<number>()
     for (let entry = record.first; entry !== NONE; entry = this.#sibling[entry]!) before.add(entry)
     const live: number[] = []
@@ -153,6 +153,7 @@ export class EndpointSliceStore extends RecordStore<SliceRecord> {
     this.#words[entry * 5 + 4] = qualifier
     this.#heads.set(w0, w1, w2, w3, qualifier, entry)
     this.current++
+    if (qualifier === POD) this.onPod?.(address)
     return entry
   }
 
@@ -176,6 +177,8 @@ export class EndpointSliceStore extends RecordStore<SliceRecord> {
     this.#until[entry] = this.#nowUs()
     this.#slice[entry] = undefined
     this.current--
+    const [w0, w1, w2, w3, qualifier] = this.#key(entry)
+    if (qualifier === POD) this.onPod?.([w0, w1, w2, w3])
     this.#ended.push(entry)
     while (this.#ended.length - this.#endedHead > MOST_ENDED) this.#forget(this.#ended[this.#endedHead++]!)
     if (this.#endedHead > MOST_ENDED) {
@@ -184,14 +187,14 @@ export class EndpointSliceStore extends RecordStore<SliceRecord> {
     }
   }
 
+  #key(entry: number): readonly [number, number, number, number, number] {
+    const words = this.#words
+    const k = entry * 5
+    return [words[k]!, words[k + 1]!, words[k + 2]!, words[k + 3]!, words[k + 4]!]
+  }
+
   #forget(entry: number): void {
-    const [w0, w1, w2, w3, qualifier] = this.#words.subarray(entry * 5, entry * 5 + 5) as unknown as [
-      number,
-      number,
-      number,
-      number,
-      number,
-    ]
+    const [w0, w1, w2, w3, qualifier] = this.#key(entry)
     const head = this.#heads.get(w0, w1, w2, w3, qualifier)
     const next = this.#next[entry]!
     if (head !== entry) {

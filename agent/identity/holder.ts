@@ -3,11 +3,14 @@
 import type { AddressWords } from './address.js'
 import type { AddressIndex, Holds } from './address-index.js'
 import type { Name } from './names.js'
+import type { Lease } from './strangers.js'
 
 export interface Holder {
   /** On the node that this agent runs on. */
   readonly local: boolean
   readonly isNode: boolean
+  /** Of one that nobody watches: how long it is to be believed. */
+  readonly lease: Lease | undefined
   /** The same object until what it says changes. */
   describe(): Name
 }

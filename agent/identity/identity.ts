@@ -4,6 +4,7 @@
 import { type FlowBatch, FlowFlag } from '../capture/flow-batch.js'
 import { isLoopback, isPrivate } from './address.js'
 import type { Cluster } from './cluster.js'
+import type { AddressGroups } from './groups.js'
 import type { Holder } from './holder.js'
 import {
   Direction,
@@ -15,6 +16,7 @@ import {
   type ServiceName,
 } from './names.js'
 import type { ObjectSource } from './source.js'
+import type { Strangers } from './strangers.js'
 
 /** Outside the cluster, as far as anybody has said. */
 export const WORLD: Name = Object.freeze({ kind: EndpointKind.WORLD })
@@ -28,12 +30,21 @@ export class ClusterIdentity implements Identity {
   readonly source: string
   readonly #cluster: Cluster
   readonly #feed: ObjectSource | undefined
+  readonly #groups: AddressGroups | undefined
+  /** Where not all pods are watched: whom to ask about the others. */
+  #strangers: Strangers | undefined
   #named: { -readonly [K in keyof NamedBatch]: NamedBatch[K] } | undefined
 
-  constructor(source: string, cluster: Cluster, feed: ObjectSource | undefined) {
+  constructor(source: string, cluster: Cluster, feed: ObjectSource | undefined, groups?: AddressGroups) {
+    this.#groups = groups
     this.source = source
     this.#cluster = cluster
     this.#feed = feed
+  }
+
+  /** From now on addresses that nobody holds are asked for. */
+  lookUp(strangers: Strangers): void {
+    this.#strangers = strangers
   }
 
   get synced(): boolean {
@@ -74,7 +85,15 @@ export class ClusterIdentity implements Identity {
           : Direction.TRANSIT
       service[row] = this.#service(batch, row, to)
     }
+    if (this.#groups !== undefined) this.#group(named, this.#groups)
     return named
+  }
+
+  #group({ flows, source, destination }: NamedBatch, groups: AddressGroups): void {
+    for (let row = 0; row < flows.count; row++) {
+      source[row] = grouped(groups, source[row]!, flows.source, row)
+      destination[row] = grouped(groups, destination[row]!, flows.destination, row)
+    }
   }
 
   /**
@@ -91,7 +110,12 @@ export class ClusterIdentity implements Identity {
     const time = last > 0 ? last : batch.timeUs[row]!
     const addresses = this.#cluster.addresses
     const holder = addresses.get(w0, w1, w2, w3, 0, time)
-    if (holder !== undefined) return holder
+    if (holder !== undefined) {
+      const { lease } = holder
+      if (lease === undefined || time <= lease.renewUs) return holder
+      this.#strangers?.renew(lease)
+      return time <= lease.untilUs ? holder : undefined
+    }
     if (isLoopback(w0, w1, w2, w3)) return this.#cluster.nodes.self
     const start = batch.startUs[row]!
     return start > 0 && start !== time ? addresses.get(w0, w1, w2, w3, 0, start) : undefined
@@ -106,21 +130,24 @@ export class ClusterIdentity implements Identity {
 
   /** The name of an address that nobody holds. */
   #stranger(column: Uint32Array, row: number, atVeth: number): Name {
+    // Pods of this node are always watched.
     if ((atVeth & LOCAL_FLAGS) !== 0) return UNKNOWN
     const at = row * 4
     const w0 = column[at]!
     const w1 = column[at + 1]!
     const w2 = column[at + 2]!
     const w3 = column[at + 3]!
-    const cluster = this.#cluster
-    if (
-      cluster.podRanges.has(w0, w1, w2, w3) ||
-      cluster.addresses.has(w0, w1, w2, w3, 0) ||
-      cluster.services.hasAddress(w0, w1, w2, w3) ||
-      (!this.synced && isPrivate(w0, w1, w2, w3))
-    )
-      return UNKNOWN
-    return WORLD
+    const { podRanges, addresses, services, endpointSlices } = this.#cluster
+    if (services.hasAddress(w0, w1, w2, w3)) return UNKNOWN
+    const inCluster = podRanges.has(w0, w1, w2, w3) || addresses.has(w0, w1, w2, w3, 0)
+    const strangers = this.#strangers
+    const local = isPrivate(w0, w1, w2, w3)
+    if (strangers !== undefined) {
+      if (!inCluster && !local && endpointSlices.podOf(w0, w1, w2, w3) === undefined) return WORLD
+      const nobody = strangers.want(w0, w1, w2, w3)
+      return inCluster || !nobody ? UNKNOWN : WORLD
+    }
+    return inCluster || (local && !this.synced) ? UNKNOWN : WORLD
   }
 
   #service(batch: FlowBatch, row: number, destination: Holder | undefined): ServiceName | undefined {
@@ -167,4 +194,9 @@ export class ClusterIdentity implements Identity {
     }
     return this.#named
   }
+}
+
+function grouped(groups: AddressGroups, name: Name, column: Uint32Array, row: number): Name {
+  const at = row * 4
+  return groups.apply(name, column[at]!, column[at + 1]!, column[at + 2]!, column[at + 3]!)
 }

@@ -7,6 +7,7 @@ import { type Holder, moveAddresses } from './holder.js'
 import { EndpointKind, type Name } from './names.js'
 import { type Fields, fields, type Labels, labels, list, sharedText, text } from './object.js'
 import { RangeSet } from './ranges.js'
+import type { Found, Lease } from './strangers.js'
 
 /** Annotations in which CNI plugins write addresses of a node that its status does not list. */
 export const ADDRESS_ANNOTATIONS = [
@@ -28,6 +29,7 @@ class NodeRecord implements Holder {
   labels: Labels | undefined
   addresses: readonly AddressWords[] = []
   held: Holds = NO_HOLDS
+  lease: Lease | undefined
   ranges: readonly AddressRange[] = []
   rangeTexts = ''
   listed = false
@@ -87,6 +89,26 @@ export class NodeStore {
     this.#localAddresses = parsed
     const now = this.#nowUs()
     this.#move(this.#self, first ? 0 : now, now)
+  }
+
+  /** Keeps a node that nobody watches, with one address, until it is given back. */
+  lend(nodeName: string, address: AddressWords): Found {
+    const zone = this.zoneOf(nodeName)
+    const record = new NodeRecord(nodeName, false)
+    record.zone = zone
+    const now = this.#nowUs()
+    const found: Found = {
+      who: record,
+      lend: (lease) => {
+        record.lease = lease
+      },
+      release: () => {
+        const at = this.#nowUs()
+        record.held = moveAddresses(this.#index, record, record.held, [], at, at)
+      },
+    }
+    record.held = moveAddresses(this.#index, record, NO_HOLDS, [address], now, now)
+    return found
   }
 
   begin(): void {

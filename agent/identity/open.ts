@@ -2,8 +2,10 @@
 
 import { usageError } from '../errors.js'
 import { Cluster } from './cluster.js'
+import { type AddressGroup, AddressGroups } from './groups.js'
 import { ClusterIdentity } from './identity.js'
 import { ApiServerSource } from './kubernetes/api-server.js'
+import type { IdentityMode } from './kubernetes/cluster-size.js'
 import type { Connection } from './kubernetes/connection.js'
 import { type InClusterOptions, inClusterConnection, runsInCluster } from './kubernetes/in-cluster.js'
 import { kubeconfigConnection } from './kubernetes/kubeconfig.js'
@@ -18,6 +20,10 @@ export interface IdentityOptions {
   readonly kubeconfig?: string | undefined
   /** False: no API server is asked (`--no-kubernetes`); manifests are read all the same. True unless told. */
   readonly kubernetes?: boolean
+  /** How much of the cluster is watched; by its size unless told. */
+  readonly mode?: IdentityMode
+  /** The user's own names for address ranges. */
+  readonly groups?: readonly AddressGroup[]
   /** This node, as Kubernetes calls it. */
   readonly nodeName: string
   readonly log: IdentityLog
@@ -40,28 +46,35 @@ export async function openIdentity(options: IdentityOptions): Promise<ClusterIde
     throw usageError('--manifests and --kubeconfig exclude each other', 'Names come from one of them')
   }
   const cluster = new Cluster(options.nodeName, () => now() * 1000)
+  const { groups: given = [] } = options
+  const groups = given.length === 0 ? undefined : new AddressGroups(given)
   if (manifests !== undefined) {
     const { manifestPollMs: pollMs } = options
     const source = await ManifestSource.open(manifests, cluster, {
       log,
       ...(pollMs === undefined ? {} : { pollMs }),
     })
-    return new ClusterIdentity('manifests', cluster, source)
+    return new ClusterIdentity('manifests', cluster, source, groups)
   }
   const connection =
     options.kubernetes === false ? undefined : await openConnection(options.kubeconfig, options.inCluster)
   if (connection === undefined && options.kubernetes !== false) {
     log.info('no API server: give --kubeconfig or --manifests for names')
   }
-  if (connection === undefined) return new ClusterIdentity('none', cluster, undefined)
+  if (connection === undefined) return new ClusterIdentity('none', cluster, undefined, groups)
+  const { times, mode, nodeName } = options
   const source = new ApiServerSource({
     connection,
-    sink: cluster,
+    cluster,
     log,
-    ...(options.times === undefined ? {} : { times: options.times }),
+    nodeName,
+    onStrangers: (strangers) => identity.lookUp(strangers),
+    ...(mode === undefined ? {} : { mode }),
+    ...(times === undefined ? {} : { times }),
   })
   cluster.workloads.onWant = (kind) => source.demand(kind)
-  return new ClusterIdentity('kubernetes', cluster, source)
+  const identity = new ClusterIdentity('kubernetes', cluster, source, groups)
+  return identity
 }
 
 /**

@@ -11,6 +11,7 @@ import { EndpointKind, type Name, type WorkloadName } from './names.js'
 import type { NodeStore } from './nodes.js'
 import { type Fields, fields, type Labels, labels, list, sharedText, text } from './object.js'
 import { RecordStore } from './record-store.js'
+import type { Found, Lease } from './strangers.js'
 import type { WorkloadStore } from './workloads.js'
 
 const MOST_ADDRESSES = 32
@@ -27,6 +28,7 @@ class PodRecord implements Holder, Listed {
   owner: WorkloadName | undefined
   labels: Labels | undefined
   held: Holds = NO_HOLDS
+  lease: Lease | undefined
   round = 0
   readonly #store: PodStore
   #described: Name | undefined
@@ -116,6 +118,25 @@ export class PodStore extends RecordStore<PodRecord> {
     record.nameForGood()
     const now = this.#nowUs()
     record.held = moveAddresses(this.#index, record, record.held, [], now, now)
+  }
+
+  /** Keeps a pod that nobody watches until it is given back; undefined when it cannot be kept. */
+  lend(object: unknown): Found | undefined {
+    if (!this.upsert(object)) return undefined
+    const metadata = fields(fields(object).metadata)
+    const record = this.records.get(String(metadata.namespace), String(metadata.name))
+    if (record === undefined) return undefined
+    return {
+      who: record,
+      lend: (lease) => {
+        record.lease = lease
+      },
+      release: () => {
+        if (this.records.get(record.namespace, record.name) !== record) return
+        this.records.delete(record.namespace, record.name)
+        this.gone(record)
+      },
+    }
   }
 
   /** What a pod is called, of what is known now: `before` when that is still so. For PodRecord only, which keeps it. */

@@ -1,8 +1,9 @@
-// Address ranges that somebody has claimed, such as pod CIDRs. Answers one question: is this address inside any?
+// Address ranges: those that somebody has claimed, such as pod CIDRs (is this address inside any?), and those that have
+// a value (inside which?).
 // One probe per prefix length in use, however many ranges there are. No allocation on lookup.
 
 import type { AddressRange, AddressWords } from './address.js'
-import { TupleTable } from './word-table.js'
+import { NONE, TupleTable } from './word-table.js'
 
 const EVERY = 0xffffffff
 
@@ -61,5 +62,34 @@ export class RangeSet {
       if (found > 0) return true
     }
     return false
+  }
+}
+
+/** Ranges with a number for each; where ranges lie within each other the longest prefix counts. */
+export class RangeMap {
+  #bits: number[] = []
+  readonly #values = new TupleTable()
+
+  /** `value` is 0 or more; the later one counts where a range is set twice. */
+  set(range: AddressRange, value: number): void {
+    const [w0, w1, w2, w3] = masked(range.words, range.bits)
+    this.#values.set(w0, w1, w2, w3, range.bits, value)
+    if (!this.#bits.includes(range.bits)) this.#bits = [...this.#bits, range.bits].sort((a, b) => b - a)
+  }
+
+  /** The value of the narrowest range that the address is in, or NONE. */
+  get(w0: number, w1: number, w2: number, w3: number): number {
+    for (let i = 0; i < this.#bits.length; i++) {
+      const bits = this.#bits[i]!
+      const found = this.#values.get(
+        maskWord(w0, bits),
+        maskWord(w1, bits - 32),
+        maskWord(w2, bits - 64),
+        maskWord(w3, bits - 96),
+        bits,
+      )
+      if (found !== NONE) return found
+    }
+    return NONE
   }
 }

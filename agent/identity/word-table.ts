@@ -7,6 +7,9 @@ import { randomInt } from 'node:crypto'
 const SEED = randomInt(1, 2 ** 31) | 1
 const MINIMUM = 64
 
+/** What a table gives for a key that it does not have. */
+export const NONE = -1
+
 function mix(h: number): number {
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b)
   h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
@@ -29,7 +32,7 @@ export class WordTable {
     let slot = mix(key ^ SEED) & mask
     for (;;) {
       const value = values[slot]!
-      if (value === 0) return -1
+      if (value === 0) return NONE
       if (keys[slot] === key) return value - 1
       slot = (slot + 1) & mask
     }
@@ -90,7 +93,7 @@ export class TupleTable {
     let slot = hash(w0, w1, w2, w3, q) & mask
     for (;;) {
       const value = values[slot]!
-      if (value === 0) return -1
+      if (value === 0) return NONE
       const k = slot * 5
       if (
         keys[k + 3] === w3 &&

@@ -50,6 +50,8 @@ test('flags of every form', () => {
     [
       ...['--node-name', 'n1', '--manifests=cluster/', '--no-kubernetes', '--listen', '[::1]:0'],
       ...['--interface', 'veth*', '--interface=eth0', '--exclude-interface', 'docker?'],
+      ...['--address-group', '10.20.0.0/16=the office', '--address-group=2001:db8::/32=lab'],
+      ...['--identity-mode', 'local'],
       ...['--update-interval', '1m30s', '--max-connections', '4096', '--history', '1.5GiB'],
     ],
     {},
@@ -59,6 +61,11 @@ test('flags of every form', () => {
     kubeconfig: undefined,
     manifests: 'cluster/',
     kubernetes: false,
+    identityMode: 'local',
+    addressGroups: [
+      { range: { words: [0, 0, 0xffff, 0x0a140000], bits: 112 }, name: 'the office' },
+      { range: { words: [0x20010db8, 0, 0, 0], bits: 32 }, name: 'lab' },
+    ],
     listen: { host: '::1', port: 0 },
     interfaces: ['veth*', 'eth0'],
     excludeInterfaces: ['docker?'],
@@ -209,4 +216,25 @@ describe('refusals name the flag and what it takes', () => {
   test('an empty file says nothing', () => {
     expect(parseAgentConfig(['--config', file('# nothing\n')], {})).toEqual(parseAgentConfig([], {}))
   })
+})
+
+test('address groups as a list in the file, and what is none', () => {
+  const path = file('address-group: [10.0.0.0/8=inside, 10.1.0.0/16=rack 1]\nidentity-mode: full\n')
+  const config = parseAgentConfig(['--config', path], {})
+  expect(config.addressGroups.map(({ name, range }) => `${name} ${range.bits}`)).toEqual([
+    'inside 104',
+    'rack 1 112',
+  ])
+  expect(config.identityMode).toBe('full')
+  for (const text of [
+    '10.0.0.0/8',
+    '10.0.0.0=x',
+    '=x',
+    '10.0.0.0/33=x',
+    '10.0.0.0/8=',
+    `10.0.0.0/8=${'x'.repeat(64)}`,
+  ])
+    expect(refusal(() => parseAgentConfig(['--address-group', text], {})).message).toContain(
+      '--address-group takes CIDR=NAME such as 10.20.0.0/16=office',
+    )
 })

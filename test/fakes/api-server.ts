@@ -22,7 +22,8 @@ export function recordedLines(name: string): string[] {
     .filter((line) => line !== '')
 }
 
-export type Mode = 'list' | 'watchList' | 'watch'
+/** `count`: a list of one object, to learn how many there are. */
+export type Mode = 'list' | 'watchList' | 'watch' | 'count'
 
 export interface Asked {
   readonly path: string
@@ -132,6 +133,7 @@ export class Stream {
 }
 
 interface Script {
+  readonly count?: readonly Step[]
   readonly list?: readonly Step[]
   readonly watchList?: readonly Step[]
   readonly watch?: readonly Step[]
@@ -174,7 +176,8 @@ export class ApiServer {
   }
 
   /** Steps for the requests to come, in order; the last one serves all that follow. */
-  script(path: string, { list, watchList, watch }: Script): void {
+  script(path: string, { count, list, watchList, watch }: Script): void {
+    if (count !== undefined) this.#scripts.set(`${path} count`, [...count])
     if (list !== undefined) this.#scripts.set(`${path} list`, [...list])
     if (watchList !== undefined) this.#scripts.set(`${path} watchList`, [...watchList])
     if (watch !== undefined) this.#scripts.set(`${path} watch`, [...watch])
@@ -213,8 +216,7 @@ export class ApiServer {
   #serve(request: IncomingMessage, response: ServerResponse): void {
     const url = new URL(request.url ?? '/', this.url)
     const query = url.searchParams
-    const mode =
-      query.get('watch') !== 'true' ? 'list' : query.has('sendInitialEvents') ? 'watchList' : 'watch'
+    const mode = modeOf(query)
     const asked: Asked = {
       path: url.pathname,
       mode,
@@ -231,7 +233,13 @@ export class ApiServer {
   }
 }
 
+function modeOf(query: URLSearchParams): Mode {
+  if (query.get('watch') !== 'true') return query.get('limit') === '1' ? 'count' : 'list'
+  return query.has('sendInitialEvents') ? 'watchList' : 'watch'
+}
+
 function usual(asked: Asked): Step {
+  if (asked.mode === 'count' && asked.path === '/api/v1/pods') return answer('page-1.http')
   if (asked.mode === 'watchList') return answer('watchlist-bad-request.http')
   if (asked.mode === 'watch') return new Stream().begin()
   return body(`list-${asked.path.slice(asked.path.lastIndexOf('/') + 1)}.json`)

@@ -62,6 +62,7 @@ const resources: Readonly<Record<string, Resource>> = {
     text: (i) => cluster.slice(i),
     select: all,
   },
+  '/apis/networking.k8s.io/v1/ingresses': { kind: 'Ingress', count: 0, text: () => '', select: all },
   '/api/v1/nodes': { kind: 'Node', count: size.nodes, text: (i) => cluster.node(i), select: selectNodes },
   '/api/v1/namespaces': {
     kind: 'Namespace',

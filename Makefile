@@ -33,6 +33,7 @@ bpf: deps deps-bpf ## Rebuild the prebuilt kernel objects (pinned clang-19) and 
 	@node proto/generate.mjs >/dev/null
 	@$(BIN)/tsc -p . --noCheck >&2
 	@node dist/agent/kernel/layout/generate.js bpf/prebuilt/flow.bpf.o bpf/flow.h agent/kernel/layout.gen.ts
+	@node dist/agent/kernel/layout/generate.js bpf/prebuilt/socket.bpf.o bpf/socket.h agent/kernel/socket-layout.gen.ts
 
 check: deps ## Types, lint, format, and that the kernel objects match their sources
 	@if [ "$$CI" = true ]; then test/setup/system.sh bpf; fi

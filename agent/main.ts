@@ -9,9 +9,11 @@ import { openSecurity } from '../ui-stream/server/auth/open-security.js'
 import { StreamServer } from '../ui-stream/server/server.js'
 import { addressText } from './address-text.js'
 import { Capture } from './capture/capture.js'
+import { Sockets } from './capture/sockets.js'
 import type { AgentConfig } from './config.js'
 import { describeError } from './errors.js'
 import { formatListen } from './flag-values.js'
+import { parseAddress } from './identity/address.js'
 import { openIdentity } from './identity/open.js'
 import { OwnConnections } from './identity/own.js'
 import { keepHeapSmall } from './kernel/c-heap.js'
@@ -60,6 +62,8 @@ async function wire(
   const datapath = Datapath.open({
     maxConnections: config.maxConnections,
     disable: new Set(config.disableFeatures),
+    // who asks for an interface by name may mean the loopback's
+    loopbackSockets: config.interfaces.length > 0,
   })
   ends.push(() => datapath.close())
   const hooks = new HookDirectory()
@@ -115,8 +119,12 @@ async function wire(
   const own = new OwnConnections(Number(server.address.slice(server.address.lastIndexOf(':') + 1)))
 
   // capture
+  const { socketNetns } = datapath
+  const sockets =
+    socketNetns === undefined ? undefined : new Sockets(socketNetns, (key) => datapath.forgetCgroup(key))
   const capture = new Capture({
     source: datapath,
+    sockets,
     maxViews4: config.maxConnections,
     maxViews6: Math.ceil(config.maxConnections / 2),
     updateIntervalMs: config.updateIntervalMs,
@@ -141,6 +149,7 @@ async function wire(
       .flatMap((device) => device.addresses.map(({ address }) => addressText(address)))
     identity.setLocalAddresses(addresses)
     own.setLocalAddresses(addresses)
+    sockets?.setLocalAddresses(addresses.map(parseAddress).filter((words) => words !== undefined))
   }
   datapath.follow({ include: config.interfaces, exclude: config.excludeInterfaces })
   interfacesChanged()

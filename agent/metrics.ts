@@ -64,6 +64,14 @@ export function registerAgentMetrics(
     'Flows told on their own before they turned out to be part of another one (CLOSED, EVICTED)',
     () => capture().absorbed,
   )
+  read('vethflow_sockets_lost_total', 'Sockets of which the kernel could not tell', () =>
+    datapath.socketsLost(),
+  )
+  read(
+    'vethflow_ends_without_process_total',
+    'Ends of this node that were told without a process',
+    () => capture().ownerless,
+  )
   const gauge = (name: string, help: string, value: () => number) =>
     new Gauge({
       name,
@@ -74,5 +82,10 @@ export function registerAgentMetrics(
       },
     })
   gauge('vethflow_connections', 'Connections that are open', () => capture().connections)
+  gauge('vethflow_sockets', 'Sockets that are known', () => capture().sockets)
+  gauge('vethflow_processes', 'Processes that are known', () => capture().processes)
+  gauge('vethflow_socket_walk_milliseconds', 'What the last walk over all open files took', () =>
+    datapath.lastSocketWalkMs(),
+  )
   gauge('vethflow_drain_milliseconds', 'What the last drain of the maps took', () => capture().drainMs)
 }

@@ -6,6 +6,8 @@ import { Clock, type ClockSource } from './clock.js'
 import { Emitter } from './emit.js'
 import type { FlowBatch } from './flow-batch.js'
 import { RingEvents } from './ring-events.js'
+import { SocketWalks } from './socket-walks.js'
+import type { Sockets } from './sockets.js'
 import type { DrainSource } from './source.js'
 import { Tracker } from './tracker.js'
 
@@ -25,6 +27,8 @@ export interface CaptureOptions {
   readonly maxViews4: number
   readonly maxViews6: number
   readonly updateIntervalMs: number
+  /** Where processes are found; none are told without it. */
+  readonly sockets?: Sockets | undefined
   readonly clock: ClockSource
   /** See TrackerOptions. */
   readonly maxRemembered?: number
@@ -64,6 +68,10 @@ export interface CaptureState {
   readonly absorbed: number
   /** Of the last drain, milliseconds. */
   readonly drainMs: number
+  /** Sockets and processes that are known now, and ends of this node that were told without a process. */
+  readonly sockets: number
+  readonly processes: number
+  readonly ownerless: number
 }
 
 /** Call poll() every 10 to 80 ms and drain() every `drainEveryMs`, both from the main thread; stop() once at the end. */
@@ -74,6 +82,7 @@ export class Capture {
   readonly #tracker: Tracker
   readonly #events: RingEvents
   readonly #translated: TranslationSink
+  readonly #walks: SocketWalks | undefined
   readonly #forget = { 4: new Uint32Array(FORGET_BATCH * 4), 6: new Uint32Array(FORGET_BATCH * 10) }
   readonly #forgetCount = { 4: 0, 6: 0 }
   #told = { packets: 0, full: 0, generations: 0, at: 0 }
@@ -85,6 +94,7 @@ export class Capture {
     this.#emitter = new Emitter({
       clock: this.#clock,
       isPodHook: (hook) => options.isPodHook(hook),
+      sockets: options.sockets,
       flush: (batch) => options.onFlows(batch),
     })
     this.#tracker = new Tracker({
@@ -102,6 +112,8 @@ export class Capture {
     this.#translated = (family, root, rootForward, alias, aliasForward) =>
       this.#tracker.translated(family, root, rootForward, alias, aliasForward)
     this.#told.at = this.#clock.wall
+    this.#walks = options.sockets === undefined ? undefined : new SocketWalks(options.source, options.sockets)
+    this.#walks?.consider(0)
   }
 
   /** Reads the ring. True when there may be more at once. */
@@ -112,6 +124,9 @@ export class Capture {
     source.readTranslations?.(this.#translated)
     const more = this.#readRing()
     source.readTranslations?.(this.#translated)
+    // after the ring: all sockets of the connections that it speaks of
+    const { sockets } = this.#options
+    if (sockets !== undefined) source.readSockets?.(sockets)
     this.#tracker.telling.settleEvents()
     this.#emitter.flush()
     return more
@@ -149,6 +164,7 @@ export class Capture {
     this.#flushForgotten(6)
     this.#emitter.flush()
     this.#tellLosses()
+    this.#walks?.consider(this.#emitter.owners.missed)
     this.#drainMs = performance.now() - began
   }
 
@@ -177,6 +193,9 @@ export class Capture {
       malformed: this.#events.malformed,
       absorbed: this.#tracker.losses.absorbed,
       drainMs: this.#drainMs,
+      sockets: this.#options.sockets?.size ?? 0,
+      processes: this.#options.sockets?.owners.size ?? 0,
+      ownerless: this.#emitter.owners.missed,
     }
   }
 

@@ -1,5 +1,7 @@
 // The connection table: what one flow is made of, as columns by slot, bounded. Holds state only; tracker.ts changes it.
 
+import type { SocketOwner } from './flow-batch.js'
+
 /** Bits of `state`. */
 export const ConnectionState = {
   IN_USE: 1,
@@ -102,6 +104,8 @@ export class Connections {
   /** What a direction had when it went over to another view: cells 2 * c and 2 * c + 1. Seldom used. */
   readonly carryPackets: Float64Array
   readonly carryBytes: Float64Array
+  /** The process at each end, source and destination, as far as it is known; as long as the highest slot that has one. */
+  readonly owner: (SocketOwner | undefined)[] = []
   #nextId = 1
   #fresh = 0
   #size = 0
@@ -169,6 +173,19 @@ export class Connections {
     )
   }
 
+  /** Notes the process at an end: 0 source, 1 destination. */
+  own(c: number, end: number, owner: SocketOwner): void {
+    const cell = c * 2 + end
+    while (this.owner.length <= cell) this.owner.push(undefined)
+    this.owner[cell] = owner
+  }
+
+  #disown(c: number): void {
+    if (c * 2 >= this.owner.length) return
+    this.owner[c * 2] = undefined
+    this.owner[c * 2 + 1] = undefined
+  }
+
   #begin(c: number, state: number): void {
     const d = c * C8
     const u = c * C4
@@ -186,11 +203,13 @@ export class Connections {
     this.verdict[b] = 0
     this.endReason[b] = 0
     this.silence[b] = 0
+    this.#disown(c)
   }
 
   free(c: number): void {
     this.state[c] = 0
     this.id[c * C8] = 0
+    this.#disown(c)
     this.#free[this.#freeCount++] = c
     this.#size--
   }
@@ -241,6 +260,8 @@ export class Connections {
 
   /** Source and destination change places. */
   turn(c: number): void {
+    // looked for again, the right way round
+    this.#disown(c)
     swap(this.chosen, c * C4)
     swap(this.toldPackets, c * C8)
     swap(this.toldBytes, c * C8)

@@ -3,8 +3,10 @@
 import { HOOK_EGRESS, mark } from '../kernel/layout.gen.js'
 import type { Clock } from './clock.js'
 import { C1, C4, C8, ConnectionState, MAX_VIEWS } from './connections.js'
+import { EndOwners } from './end-owners.js'
 import { FlowBatch, FlowFlag, MAX_OBSERVATIONS } from './flow-batch.js'
 import { directionTotals, type Tables } from './reading.js'
+import type { Sockets } from './sockets.js'
 import { resetBy, tcpState } from './tcp.js'
 import type { Tunnels } from './tunnels.js'
 import { flagsOf } from './verdict.js'
@@ -18,6 +20,8 @@ export interface EmitterOptions {
   readonly clock: Clock
   /** True for the hooks of a pod's veth. */
   isPodHook(hook: number): boolean
+  /** Knows the processes at this node's ends; none are told without it. */
+  readonly sockets?: Sockets | undefined
   /** Takes a full (or last) batch; it is reused when this returns. */
   flush(batch: FlowBatch): void
 }
@@ -38,9 +42,11 @@ export class Emitter {
   readonly #podHooks = new Float64Array(POD_HOOKS)
   /** Records made since the start. */
   records = 0
+  readonly owners: EndOwners
 
   constructor(options: EmitterOptions, capacity = 1024) {
     this.#options = options
+    this.owners = new EndOwners(options.sockets)
     this.batch = new FlowBatch(capacity)
   }
 
@@ -83,6 +89,8 @@ export class Emitter {
     flags |= this.#ends(told, row, root, alias, protocol)
     flags |= this.#hooks(told, c, row)
     batch.flags[row] = flags
+    batch.netns[row] = views.netns(root)
+    this.owners.fill(batch, row, connections, c)
 
     batch.verdict[row] = connections.verdict[c * C1]!
     batch.endReason[row] = connections.endReason[c * C1]!

@@ -50,6 +50,21 @@ export interface TunnelInfo {
   readonly destination: Uint8Array
 }
 
+/** A control group by its paths: on the unified hierarchy, and on version 1's memory hierarchy where there is one. */
+export interface ControlGroup {
+  /** Empty as long as they are not known. */
+  readonly paths: readonly string[]
+}
+
+/** The process behind a socket, as it was then. Interned by capture: equal ones are the same object. */
+export interface SocketOwner {
+  /** In the initial pid namespace; 0: only its control group is known. */
+  readonly pid: number
+  /** Name of the process (its main thread's, at most 15 bytes): anything that it likes to be called. */
+  readonly command: string
+  readonly group: ControlGroup | undefined
+}
+
 /**
  * Records as columns; row r of each belongs together, rows 0..count-1 are filled.
  *
@@ -111,6 +126,12 @@ export class FlowBatch {
   observationCount: Uint8Array
   tunnel: (TunnelInfo | undefined)[]
 
+  /** Number of the network namespace in which loopback addresses mean something; 0: the node's. */
+  netns: Uint16Array
+  /** Processes at the ends that are sockets of this node, as far as they are known. */
+  sourceOwner: (SocketOwner | undefined)[]
+  destinationOwner: (SocketOwner | undefined)[]
+
   constructor(capacity: number) {
     this.capacity = capacity
     const n = capacity
@@ -150,5 +171,8 @@ export class FlowBatch {
     this.observations = new Uint32Array(n * MAX_OBSERVATIONS)
     this.observationCount = new Uint8Array(n)
     this.tunnel = new Array<TunnelInfo | undefined>(n).fill(undefined)
+    this.netns = new Uint16Array(n)
+    this.sourceOwner = new Array<SocketOwner | undefined>(n).fill(undefined)
+    this.destinationOwner = new Array<SocketOwner | undefined>(n).fill(undefined)
   }
 }

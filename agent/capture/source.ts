@@ -4,6 +4,7 @@ import type { Losses } from '../kernel/counters.js'
 import type { TranslationSink } from '../kernel/ctnetlink.js'
 import type { EntrySink } from '../kernel/drain.js'
 import type { RecordSink } from '../kernel/ring.js'
+import type { SocketSink } from '../kernel/socket-watch.js'
 
 export interface DrainSource {
   /** Gives waiting ring records to `sink`, at most `max`; returns how many. */
@@ -17,4 +18,8 @@ export interface DrainSource {
   losses(): Losses
   /** Gives what conntrack told of translations, where the programs do not see them. Called after readRing. */
   readTranslations?(sink: TranslationSink): void
+  /** Gives what was told of sockets since the last call. */
+  readSockets?(sink: SocketSink): void
+  /** Gives the sockets that are open now, by and by; resolves with what it took, in milliseconds. */
+  walkSockets?(sink: SocketSink): Promise<number>
 }

@@ -164,6 +164,11 @@ export class Views {
     return this.key[slot * V4 + (slot < this.index4.capacity ? 3 : 9)]! & 0xff
   }
 
+  /** Number of the namespace that a loopback address of it belongs to; 0: the node's. */
+  netns(slot: number): number {
+    return this.key[slot * V4 + (slot < this.index4.capacity ? 3 : 9)]! >>> 16
+  }
+
   /** Port of end 0 or 1, host order. */
   port(slot: number, end: number): number {
     const word = this.key[slot * V4 + (slot < this.index4.capacity ? 2 : 8)]!

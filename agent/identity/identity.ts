@@ -2,7 +2,7 @@
 // allocation per record; it reads the stores and changes nothing in them.
 
 import { type FlowBatch, FlowFlag } from '../capture/flow-batch.js'
-import { isLoopback, isPrivate } from './address.js'
+import { type AddressWords, isLoopback, isPrivate, parseAddress } from './address.js'
 import type { Cluster } from './cluster.js'
 import type { AddressGroups } from './groups.js'
 import type { Holder } from './holder.js'
@@ -15,6 +15,7 @@ import {
   type ResourceState,
   type ServiceName,
 } from './names.js'
+import { Processes } from './processes.js'
 import type { ObjectSource } from './source.js'
 import type { Strangers } from './strangers.js'
 
@@ -33,6 +34,9 @@ export class ClusterIdentity implements Identity {
   readonly #groups: AddressGroups | undefined
   /** Where not all pods are watched: whom to ask about the others. */
   #strangers: Strangers | undefined
+  readonly #processes: Processes
+  /** Addresses of other network namespaces, by number. */
+  readonly #namespaces = new Map<number, readonly AddressWords[]>()
   #named: { -readonly [K in keyof NamedBatch]: NamedBatch[K] } | undefined
 
   constructor(source: string, cluster: Cluster, feed: ObjectSource | undefined, groups?: AddressGroups) {
@@ -40,6 +44,7 @@ export class ClusterIdentity implements Identity {
     this.source = source
     this.#cluster = cluster
     this.#feed = feed
+    this.#processes = new Processes(cluster.pods.containers)
   }
 
   /** From now on addresses that nobody holds are asked for. */
@@ -60,6 +65,19 @@ export class ClusterIdentity implements Identity {
     this.#cluster.nodes.setLocalAddresses(addresses)
   }
 
+  /**
+   * The addresses in the network namespace with this number (FlowBatch.netns), as text: loopback addresses there belong to
+   * who holds one of them. Undefined: the namespace has gone.
+   */
+  setNamespace(number: number, addresses: readonly string[] | undefined): void {
+    if (addresses === undefined) this.#namespaces.delete(number)
+    else
+      this.#namespaces.set(
+        number,
+        addresses.map(parseAddress).filter((words) => words !== undefined),
+      )
+  }
+
   async close(): Promise<void> {
     await this.#feed?.close()
   }
@@ -71,9 +89,15 @@ export class ClusterIdentity implements Identity {
       const flags = batch.flags[row]!
       const from = this.#holder(batch, batch.source, row)
       const to = this.#holder(batch, batch.destination, row)
-      source[row] = from?.describe() ?? this.#stranger(batch.source, row, flags & FlowFlag.SOURCE_AT_VETH)
-      destination[row] =
+      const sourceName =
+        from?.describe() ?? this.#stranger(batch.source, row, flags & FlowFlag.SOURCE_AT_VETH)
+      const destinationName =
         to?.describe() ?? this.#stranger(batch.destination, row, flags & FlowFlag.DESTINATION_AT_VETH)
+      const sender = batch.sourceOwner[row]
+      const receiver = batch.destinationOwner[row]
+      source[row] = sender === undefined ? sourceName : this.#processes.name(sourceName, from, sender)
+      destination[row] =
+        receiver === undefined ? destinationName : this.#processes.name(destinationName, to, receiver)
       const fromHere = (flags & FlowFlag.SOURCE_AT_VETH) !== 0 || this.#isHere(from, batch.source, row)
       const toHere = (flags & FlowFlag.DESTINATION_AT_VETH) !== 0 || this.#isHere(to, batch.destination, row)
       direction[row] = fromHere
@@ -116,7 +140,7 @@ export class ClusterIdentity implements Identity {
       this.#strangers?.renew(lease)
       return time <= lease.untilUs ? holder : undefined
     }
-    if (isLoopback(w0, w1, w2, w3)) return this.#cluster.nodes.self
+    if (isLoopback(w0, w1, w2, w3)) return this.#atHome(batch.netns[row]!, time)
     const start = batch.startUs[row]!
     return start > 0 && start !== time ? addresses.get(w0, w1, w2, w3, 0, start) : undefined
   }
@@ -128,6 +152,16 @@ export class ClusterIdentity implements Identity {
     return this.#cluster.nodes.ownRanges.has(column[at]!, column[at + 1]!, column[at + 2]!, column[at + 3]!)
   }
 
+  /** Who has a network namespace for himself; the node has number 0. */
+  #atHome(netns: number, time: number): Holder | undefined {
+    if (netns === 0) return this.#cluster.nodes.self
+    for (const [w0, w1, w2, w3] of this.#namespaces.get(netns) ?? []) {
+      const holder = this.#cluster.addresses.get(w0, w1, w2, w3, 0, time)
+      if (holder !== undefined) return holder
+    }
+    return undefined
+  }
+
   /** The name of an address that nobody holds. */
   #stranger(column: Uint32Array, row: number, atVeth: number): Name {
     // Pods of this node are always watched.
@@ -137,6 +171,7 @@ export class ClusterIdentity implements Identity {
     const w1 = column[at + 1]!
     const w2 = column[at + 2]!
     const w3 = column[at + 3]!
+    if (isLoopback(w0, w1, w2, w3)) return UNKNOWN
     const { podRanges, addresses, services, endpointSlices } = this.#cluster
     if (services.hasAddress(w0, w1, w2, w3)) return UNKNOWN
     const inCluster = podRanges.has(w0, w1, w2, w3) || addresses.has(w0, w1, w2, w3, 0)

@@ -14,6 +14,15 @@ export interface WorkloadName {
   readonly name: string
 }
 
+/** The process at an end that is a socket of this node, as far as it is known. */
+export interface ProcessName {
+  /** On the node (initial pid namespace). */
+  readonly pid?: number
+  readonly command?: string
+  /** As the pod's spec calls it. */
+  readonly container?: string
+}
+
 /** Who holds an address. Address and port themselves stand in the record. */
 export interface Name {
   readonly kind: number
@@ -26,6 +35,7 @@ export interface Name {
   readonly labels?: Readonly<Record<string, string>>
   /** DNS names, most likely first. */
   readonly names?: readonly string[]
+  readonly process?: ProcessName
 }
 
 /** A service port that a client addressed, or that exactly one service has for a backend. */

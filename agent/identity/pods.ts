@@ -5,6 +5,7 @@
 
 import { type AddressWords, parseAddress } from './address.js'
 import { type AddressIndex, type Holds, NO_HOLDS } from './address-index.js'
+import { ContainerIndex } from './containers.js'
 import { type Holder, moveAddresses } from './holder.js'
 import type { Listed } from './named-map.js'
 import { EndpointKind, type Name, type WorkloadName } from './names.js'
@@ -73,6 +74,8 @@ class PodRecord implements Holder, Listed {
 export class PodStore extends RecordStore<PodRecord> {
   /** The node that this agent runs on. */
   readonly nodeName: string
+  /** Containers of this node's pods. */
+  readonly containers = new ContainerIndex()
   readonly #index: AddressIndex<Holder>
   readonly #nodes: NodeStore
   readonly #workloads: WorkloadStore
@@ -109,6 +112,7 @@ export class PodStore extends RecordStore<PodRecord> {
     record ??= new PodRecord(this, namespace, name, incarnation)
     this.records.set(record)
     this.#describe(record, pod, metadata)
+    if (record.local) this.containers.take(record, text(metadata.uid) ?? '', pod, metadata)
     const now = this.#nowUs()
     const from = this.committed ? now : 0
     record.held = moveAddresses(this.#index, record, record.held, heldAddresses(pod), from, now)

@@ -1,6 +1,7 @@
 // The kernel side as one thing: what main and capture see of agent/kernel. Opens, follows interfaces, reads ring and
 // maps, closes without leaving anything behind. It interprets no record.
 
+import { reasonOf } from './attach.js'
 import { bootAheadUs } from './clock.js'
 import { addCounters, type HookCounters, HookMap, type Losses, noCounters, readLosses } from './counters.js'
 import { ConntrackEvents, type TranslationSink } from './ctnetlink.js'
@@ -13,6 +14,7 @@ import { Programs, type ProgramsOptions, prebuiltDir } from './programs.js'
 import { type RecordSink, Ring } from './ring.js'
 import type { Role, RoleOptions } from './roles.js'
 import { Settings } from './settings.js'
+import { type SocketSink, SocketWatch, seesAllProcesses } from './socket-watch.js'
 import { type Tunnel, TunnelMap } from './tunnel-map.js'
 
 export interface DatapathOptions {
@@ -24,6 +26,8 @@ export interface DatapathOptions {
   readonly disable?: ReadonlySet<string>
   /** Folder of the BPF objects; bpf/prebuilt of this installation unless given. */
   readonly objectDir?: string
+  /** Watch the sockets of connections over loopback addresses, too. */
+  readonly loopbackSockets?: boolean
 }
 
 export interface DatapathStatus {
@@ -49,6 +53,7 @@ export class Datapath {
   private readonly drains: Readonly<Record<4 | 6, Drain>>
   private readonly own: Namespace
   private readonly conntrack: ConntrackEvents | undefined
+  private readonly sockets: SocketWatch | undefined
   private readonly others = new Map<number, { namespace: Namespace; programs: Programs }>()
   private closed = false
 
@@ -57,6 +62,7 @@ export class Datapath {
       maxConnections: options.maxConnections ?? MAX_CONNECTIONS,
       ringBytes: options.ringBytes ?? RING_BYTES,
       objectDir: options.objectDir ?? prebuiltDir(),
+      loopbackSockets: options.loopbackSockets ?? false,
     }
     this.features = Features.probe(options.disable)
     this.programs = new Programs(this.programsOptions(0))
@@ -105,6 +111,8 @@ export class Datapath {
         this.features.set('ctnetlink', false, error instanceof Error ? error.message : String(error))
       }
     }
+    this.sockets = this.watchSockets()
+    cleanups.push(() => this.sockets?.close())
   }
 
   /**
@@ -212,6 +220,42 @@ export class Datapath {
     this.conntrack?.read(sink)
   }
 
+  /** Inode number of the own network namespace, where sockets are watched; undefined where they are not. */
+  get socketNetns(): number | undefined {
+    return this.sockets?.ownNetns
+  }
+
+  /** Gives what was told of sockets since the last call. */
+  readSockets(sink: SocketSink): void {
+    this.sockets?.read(sink)
+  }
+
+  /** Gives the sockets that are open, by and by; resolves with what it took, in milliseconds. Never rejects. */
+  async walkSockets(sink: SocketSink): Promise<number> {
+    if (this.sockets === undefined || !this.features.enabled('socket_walk')) return 0
+    try {
+      await this.sockets.walk(sink)
+    } catch (error) {
+      this.features.set('socket_walk', false, error instanceof Error ? error.message : String(error))
+    }
+    return this.sockets.lastWalk.ms
+  }
+
+  /** Sockets of which the kernel could not tell, since the start. */
+  socketsLost(): number {
+    return this.sockets?.lost() ?? 0
+  }
+
+  /** What the last walk took, from its beginning to its end. */
+  lastSocketWalkMs(): number {
+    return this.sockets?.lastWalk.ms ?? 0
+  }
+
+  /** Lets the kernel tell the name of a control group again. */
+  forgetCgroup(key: string): void {
+    this.sockets?.forgetCgroup(key)
+  }
+
   /** Bytes that wait in the ring, and its size. */
   ringFill(): { bytes: number; fill: number } {
     return { bytes: this.ring?.size ?? 0, fill: this.ring?.fill ?? 0 }
@@ -278,8 +322,30 @@ export class Datapath {
     for (const number of [...this.others.keys()]) this.leave(number)
     this.own.close()
     this.conntrack?.close()
+    this.sockets?.close()
     this.ring?.close()
     this.programs.close()
+  }
+
+  /** What is refused is a feature that is off, and no more than that. */
+  private watchSockets(): SocketWatch | undefined {
+    if (!this.features.enabled('sockets')) return undefined
+    try {
+      const { objectDir, loopbackSockets } = this.options
+      const watch = SocketWatch.open({ objectDir, loopback: loopbackSockets })
+      if (this.features.enabled('socket_walk'))
+        this.features.set(
+          'socket_walk',
+          true,
+          seesAllProcesses() ? 'tried' : 'sees the processes of its own container only: hostPID is not set',
+        )
+      return watch
+    } catch (error) {
+      const reason = reasonOf(error)
+      this.features.set('sockets', false, reason)
+      this.features.set('socket_walk', false, 'needs sockets')
+      return undefined
+    }
   }
 
   private *namespaces(): Generator<Namespace> {

@@ -24,6 +24,8 @@ import { permissionError } from './permission.js'
  * clsact           the fallback for tcx
  * conntrack        the programs that read the packet's conntrack entry; without them ctnetlink
  * ctnetlink        the fallback for conntrack: its notifications; without both translated tuples are not joined
+ * sockets          processes, and host-network pods, at this node's ends: BTF tracepoints; without it they are not told
+ * socket_walk      the same for sockets older than the agent and for UDP: a walk over all open files
  */
 export const FEATURES = [
   'btf',
@@ -35,6 +37,8 @@ export const FEATURES = [
   'clsact',
   'conntrack',
   'ctnetlink',
+  'sockets',
+  'socket_walk',
 ] as const
 export type FeatureName = (typeof FEATURES)[number]
 
@@ -62,6 +66,9 @@ export class Features {
       clsact: () => undefined,
       conntrack: () => (features.enabled('btf') ? undefined : 'needs btf'),
       ctnetlink: () => undefined,
+      sockets: () =>
+        features.enabled('btf') && features.enabled('ring_buffer') ? undefined : 'needs btf and ring_buffer',
+      socket_walk: () => (features.enabled('sockets') ? undefined : 'needs sockets'),
     }
     for (const name of FEATURES) {
       const reason = disable.has(name) ? 'switched off' : probes[name]()

@@ -67,6 +67,8 @@ export interface Libbpf {
   ): number
   bpf_obj_get_info_by_fd(fd: number, info: Pointer, length: Pointer): number
   bpf_prog_get_fd_by_id(id: number): number
+  bpf_raw_tracepoint_open(name: Pointer, programFd: number): number
+  bpf_iter_create(linkFd: number): number
 }
 
 /** enum bpf_map_type, bpf_prog_type and bpf_attach_type of linux/bpf.h. */
@@ -75,6 +77,7 @@ export const BPF_MAP_TYPE_RINGBUF = 27
 export const BPF_PROG_TYPE_SCHED_CLS = 3
 export const BPF_TCX_INGRESS = 46
 export const BPF_TCX_EGRESS = 47
+export const BPF_TRACE_ITER = 28
 
 const LIBRARY = 'libbpf.so.1'
 const SIGNATURES: Record<keyof Libbpf, string> = {
@@ -106,6 +109,8 @@ const SIGNATURES: Record<keyof Libbpf, string> = {
   bpf_prog_query: 'int bpf_prog_query(int, int, uint32_t, void *, void *, void *)',
   bpf_obj_get_info_by_fd: 'int bpf_obj_get_info_by_fd(int, void *, void *)',
   bpf_prog_get_fd_by_id: 'int bpf_prog_get_fd_by_id(uint32_t)',
+  bpf_raw_tracepoint_open: 'int bpf_raw_tracepoint_open(void *, int)',
+  bpf_iter_create: 'int bpf_iter_create(int)',
 }
 
 let loaded: Libbpf | undefined

@@ -44,7 +44,7 @@ export interface ObjectOptions {
 }
 
 /** Room for the verifier's log; the most that kernels before 5.16 accept. Memory is touched only when it is written. */
-const LOG_SIZE = 0xffffff
+export const LOG_SIZE = 0xffffff
 
 /**
  * A loaded object: its programs and maps as file descriptors. Whoever loads it closes it, and them with it. libbpf's own
@@ -155,13 +155,15 @@ export class BpfObject {
   }
 }
 
-function duplicate(fd: number): number {
+/** A descriptor of our own for what libbpf's object holds: it stays when that is closed. */
+export function duplicate(fd: number): number {
   const own = libc().fcntl(fd, F_DUPFD_CLOEXEC, 0)
   if (own < 0) throw kernelError('BPF_LOAD', 'duplicate a file descriptor', errno())
   return own
 }
 
-function readObject(path: string): Buffer {
+/** The bytes of an object file. Throws OBJECT_MISSING. */
+export function readObject(path: string): Buffer {
   try {
     return readFileSync(path)
   } catch (cause) {
@@ -174,7 +176,7 @@ function readObject(path: string): Buffer {
 }
 
 /** Writes a 32-bit constant of the section .rodata into the file's bytes, before libbpf sees them. */
-function setConstant(elf: Elf, name: string, value: number): void {
+export function setConstant(elf: Elf, name: string, value: number): void {
   const symbol = elf.symbols.find((candidate) => candidate.name === name)
   const section = symbol === undefined ? undefined : elf.sections[symbol.section]
   if (symbol === undefined || section?.name !== '.rodata' || symbol.size !== 4)
@@ -184,7 +186,7 @@ function setConstant(elf: Elf, name: string, value: number): void {
 }
 
 /** Opens with struct bpf_object_open_opts: the object's name (visible in `bpftool map`) and the verifier's log. */
-function openMemory(bytes: Buffer, log: Buffer): ObjectPointer | null {
+export function openMemory(bytes: Buffer, log: Buffer): ObjectPointer | null {
   const name = Buffer.from('vethflow\0')
   const options = Buffer.alloc(80)
   options.writeBigUInt64LE(BigInt(options.length), 0) // sz
@@ -195,7 +197,7 @@ function openMemory(bytes: Buffer, log: Buffer): ObjectPointer | null {
 }
 
 /** Switches autoload on for `wanted` and off for all others. */
-function selectPrograms(object: ObjectPointer, wanted: readonly string[]): Map<string, bigint> {
+export function selectPrograms(object: ObjectPointer, wanted: readonly string[]): Map<string, bigint> {
   const found = new Map<string, bigint>()
   for (
     let program = libbpf().bpf_object__next_program(object, null);
@@ -212,7 +214,13 @@ function selectPrograms(object: ObjectPointer, wanted: readonly string[]): Map<s
   return found
 }
 
-function loadError(path: string, result: number, log: Buffer, messages: readonly string[]): VethflowError {
+/** What a load that failed with `result` comes to: a permission, the verifier's word, or BPF_LOAD. */
+export function loadError(
+  path: string,
+  result: number,
+  log: Buffer,
+  messages: readonly string[],
+): VethflowError {
   const number = Math.abs(result)
   const end = log.indexOf(0)
   const text = log.toString('utf8', 0, end < 0 ? log.length : end)

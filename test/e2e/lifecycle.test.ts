@@ -217,9 +217,13 @@ describe('an agent', () => {
         clsact: true,
         conntrack: true,
         ctnetlink: true,
+        sockets: true,
+        socket_walk: true,
       }
       for (const name of missing) expected[name] = false
       if (features === 'btf') expected.conntrack = false
+      if (features === 'btf' || features === 'ring_buffer') expected.sockets = false
+      expected.socket_walk = expected.sockets === true
       expect(found).toEqual(expected)
       // translations are read at the hook or told by netlink; only without both they are two flows
       const joins = expected.conntrack || expected.ctnetlink

@@ -12,6 +12,15 @@
 
 export { Capture, type CapturedPacket, type Tally, tally } from './capture.js'
 export type { PortMapping } from './cni.js'
+export {
+  addManifests,
+  type Container,
+  ContainerGroups,
+  type ContainerOptions,
+  containerStatuses,
+  hostPodManifest,
+  ownGroup,
+} from './containers.js'
 export type { Manifest } from './manifests.js'
 export { type Counters, Namespace } from './namespace.js'
 export { Node, type NodeOptions } from './node.js'

@@ -22,6 +22,7 @@ export interface Manifest {
     namespace?: string
     uid: string
     labels?: Readonly<Record<string, string>>
+    annotations?: Readonly<Record<string, string>>
     ownerReferences?: OwnerReference[]
   }
   [part: string]: unknown

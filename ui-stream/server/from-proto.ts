@@ -99,7 +99,7 @@ export class FlowImporter {
   }
 
   #name(message: EndpointMessage | null | undefined): Name {
-    const { kind, namespace, pod, workload, nodeName, zone, group, labels, names } = message ?? {}
+    const { kind, namespace, pod, workload, nodeName, zone, group, labels, names, process } = message ?? {}
     const key = JSON.stringify([
       kind,
       namespace,
@@ -111,6 +111,9 @@ export class FlowImporter {
       group,
       labels,
       names,
+      process?.pid,
+      process?.command,
+      process?.container,
     ])
     return this.#names.get(key, () => ({
       kind: kind || EndpointKind.UNKNOWN,
@@ -122,6 +125,13 @@ export class FlowImporter {
       ...(group && { group }),
       ...(labels && Object.keys(labels).length > 0 && { labels: { ...labels } }),
       ...(names && names.length > 0 && { names: [...names] }),
+      ...(process && {
+        process: {
+          ...(process.pid && { pid: process.pid }),
+          ...(process.command && { command: process.command }),
+          ...(process.container && { container: process.container }),
+        },
+      }),
     }))
   }
 

@@ -9,7 +9,7 @@ const labels = new WeakMap<Name, Uint8Array>()
 const services = new WeakMap<ServiceName, { readonly head: Uint8Array; readonly tail: Uint8Array }>()
 const NOTHING = new Uint8Array(0)
 
-/** Fields 4 to 11 of Endpoint without 10 (labels): all that follows kind, ip and port. */
+/** Fields 4 to 12 of Endpoint without 10 (labels): all that follows kind, ip and port. */
 export function endpointTail(name: Name): Uint8Array {
   let bytes = endpoints.get(name)
   if (bytes === undefined) {
@@ -46,6 +46,14 @@ function encodeEndpointTail(name: Name): Uint8Array {
   writer.text(0x42, name.zone)
   writer.text(0x4a, name.group)
   for (const text of name.names ?? []) writer.text(0x5a, text)
+  if (name.process !== undefined) {
+    const process = new ByteWriter(96)
+    process.reserve(16)
+    process.field(0x08, name.process.pid ?? 0)
+    process.text(0x12, name.process.command)
+    process.text(0x1a, name.process.container)
+    message(writer, 0x62, process)
+  }
   return writer.position === 0 ? NOTHING : writer.take()
 }
 

@@ -1,6 +1,7 @@
 // What the stores read of each kind of object, and so all that is taken out of an answer (see projection.ts). A store
 // that reads another field needs it here; test/agent/identity/kubernetes/shapes.test.ts finds out when it does not.
 
+import { CONFIG_HASH_ANNOTATION } from '../containers.js'
 import { ADDRESS_ANNOTATIONS } from '../nodes.js'
 import type { Kind } from '../source.js'
 import { Projection, type Shape } from './projection.js'
@@ -21,12 +22,24 @@ const metadata = {
   ownerReferences: [{ kind: true, name: true, controller: true }],
 } satisfies Shape
 
+const containers = [
+  { name: true, containerID: true, lastState: { terminated: { containerID: true } } },
+] satisfies Shape
+
 /** By kind; `metadata` alone where nothing else is read. */
 export const SHAPES: Readonly<Record<Kind, Readonly<Record<string, Shape>>>> = {
   Pod: {
-    metadata,
+    metadata: { ...metadata, annotations: { ...metadata.annotations, [CONFIG_HASH_ANNOTATION]: true } },
     spec: { nodeName: true, hostNetwork: true },
-    status: { phase: true, hostIP: true, podIP: true, podIPs: [{ ip: true }] },
+    status: {
+      phase: true,
+      hostIP: true,
+      podIP: true,
+      podIPs: [{ ip: true }],
+      containerStatuses: containers,
+      initContainerStatuses: containers,
+      ephemeralContainerStatuses: containers,
+    },
   },
   Service: {
     metadata,

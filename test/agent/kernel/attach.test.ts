@@ -15,6 +15,7 @@ import {
   packetsTo,
   run,
   sendUdp,
+  tcxLinks,
   until,
 } from './support.js'
 
@@ -119,13 +120,13 @@ describe('attaching', () => {
     const away = node.namespace()
     ip(`link add mover type veth peer name eth0 netns ${pod}`)
     datapath.follow()
-    expect(bpfLinks()).toBe(2)
+    expect(tcxLinks()).toBe(2)
     ip(`link set mover netns ${away}`)
     await until('mover gone', 1000, () => {
       datapath.poll()
       return statusOf('mover') === undefined
     })
-    expect(bpfLinks()).toBe(0)
+    expect(tcxLinks()).toBe(0)
     expect(datapath.hookCounters()).toEqual([])
   })
 
@@ -184,7 +185,7 @@ describe('attaching', () => {
       expect(longest).toBeLessThan(200)
       expect(datapath.pending).toBe(0)
       expect(attached).toBe(many)
-      expect(bpfLinks()).toBe(2 * many)
+      expect(tcxLinks()).toBe(2 * many)
       expect(datapath.hookCounters()).toHaveLength(2 * many)
       ip(`netns del ${pod}`)
       await until('all gone', 20_000, () => {
@@ -200,7 +201,7 @@ describe('attaching', () => {
     await cycle(300)
     collectGarbage()
     expect(descriptors()).toEqual(before)
-    expect(bpfLinks()).toBe(0)
+    expect(tcxLinks()).toBe(0)
     expect(datapath.hookCounters()).toEqual([])
     expect(process.memoryUsage().rss - rss).toBeLessThan(10 * 1024 * 1024)
   })
@@ -208,7 +209,7 @@ describe('attaching', () => {
   it('closes without leaving a descriptor, a program or a map', () => {
     node.pod('v7', 9)
     datapath.follow()
-    expect(bpfLinks()).toBe(2)
+    expect(tcxLinks()).toBe(2)
     expect(bpfDescriptors().length).toBeGreaterThan(8)
     const ifindex = ifindexOf('v7')
     datapath.close()
@@ -250,12 +251,8 @@ describe('another namespace', () => {
     expect(hooks).toContain(hookNumber(ifindexOf('v9'), false))
     datapath.leave(5)
     expect(datapath.hookCounters().every(({ netns }) => netns === 0)).toBe(true)
-    expect(bpfLinks()).toBe(2)
+    expect(tcxLinks()).toBe(2)
     // The thread is where it was.
     expect(ifindexOf('v9')).toBeGreaterThan(0)
   })
 })
-
-function bpfLinks(): number {
-  return descriptors().filter((name) => name.includes('bpf_link') || name.includes('bpf-link')).length
-}

@@ -49,7 +49,13 @@ function doctoredTypes(
 describe('the layout of the kernel boundary', () => {
   it.each(['flow.bpf.o', 'flow-5.10.bpf.o'])('in layout.gen.ts is that of %s', (name) => {
     const committed = readFileSync(join(project, 'agent/kernel/layout.gen.ts'), 'utf8')
-    expect(generateLayout(object(name), header)).toBe(committed)
+    expect(generateLayout(object(name), header, 'bpf/flow.h')).toBe(committed)
+  })
+
+  it('in socket-layout.gen.ts is that of socket.bpf.o', () => {
+    const committed = readFileSync(join(project, 'agent/kernel/socket-layout.gen.ts'), 'utf8')
+    const socketHeader = readFileSync(join(project, 'bpf/socket.h'), 'utf8')
+    expect(generateLayout(object('socket.bpf.o'), socketHeader, 'bpf/socket.h')).toBe(committed)
   })
 
   it('accepts the object it was made from', () => {

@@ -4,7 +4,7 @@ import { readlinkSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Datapath } from '../../../agent/kernel/datapath.js'
 import { withNetns } from '../../../agent/kernel/netns.js'
-import { bpfDescriptors, descriptors, ip, Node, packetsTo, run, sendUdp, until } from './support.js'
+import { bpfDescriptors, descriptors, ip, Node, packetsTo, run, sendUdp, tcxLinks, until } from './support.js'
 
 const here = (): string => readlinkSync('/proc/thread-self/ns/net')
 let node: Node
@@ -76,7 +76,7 @@ describe.each([
       datapath.leave(9)
       expect(datapath.hookCounters()).toEqual([])
       expect(run('tc', '-n', other, 'qdisc', 'show', 'dev', 'v0')).not.toContain('clsact')
-      expect(descriptors().filter((name) => name.includes('bpf_link'))).toEqual([])
+      expect(tcxLinks()).toBe(0)
     } finally {
       datapath.close()
     }

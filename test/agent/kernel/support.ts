@@ -9,6 +9,7 @@ import {
   mkdtempSync,
   openSync,
   readdirSync,
+  readFileSync,
   readlinkSync,
   rmSync,
   symlinkSync,
@@ -147,6 +148,19 @@ export function descriptors(): string[] {
 /** BPF descriptors of this process: maps, programs, links. */
 export function bpfDescriptors(): string[] {
   return descriptors().filter((name) => name.includes('bpf'))
+}
+
+/** How many of this process's descriptors are tcx links. */
+export function tcxLinks(): number {
+  let count = 0
+  for (const fd of readdirSync('/proc/self/fdinfo')) {
+    try {
+      if (/^link_type:\s*tcx$/m.test(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))) count++
+    } catch {
+      // The descriptor of this very listing.
+    }
+  }
+  return count
 }
 
 /** A program of the tc kind that returns `verdict`, or redirects to an interface. Close the descriptor. */

@@ -43,6 +43,7 @@ function endpoint(
     group: name.group,
     labels: labels ? name.labels : undefined,
     names: name.names,
+    process: name.process,
   }) as EndpointMessage
 }
 

@@ -1,7 +1,7 @@
 // WebSocket in a browser (or any host that has the web's own WebSocket and fetch). Cannot set headers and cannot hold the
 // peer back: a token is exchanged for a ticket first, and what does not fit the feed's queue is lost and told.
 
-import { Path } from '../protocol/names.js'
+import { MAX_SERVER_FRAME_BYTES, Path, Subprotocol } from '../protocol/names.js'
 import { httpUrl } from './server-url.js'
 import type { Connection, ConnectionEnd, Dial, DialRequest } from './transport.js'
 
@@ -26,6 +26,19 @@ export const dialBrowser: Dial = (request, events): Connection => {
     told = true
     events.closed(end)
   }
+  let inflated = Promise.resolve()
+  const take = (bytes: Uint8Array<ArrayBuffer>): void => {
+    const compressed = request.subprotocol === Subprotocol.DEFLATE
+    inflated = inflated
+      .then(() => (compressed ? inflate(bytes) : bytes))
+      .then((frame) => {
+        if (!told) events.frame(frame)
+      })
+      .catch((cause: unknown) => {
+        finish({ code: 1003, reason: 'the server sent a frame that cannot be inflated', cause })
+        socket?.close()
+      })
+  }
   const open = (url: URL): void => {
     if (told) return
     const host = globalThis as unknown as {
@@ -36,13 +49,16 @@ export const dialBrowser: Dial = (request, events): Connection => {
     socket.onopen = () => events.opened()
     socket.onmessage = ({ data }) => {
       if (told) return
-      if (data instanceof ArrayBuffer) events.frame(new Uint8Array(data))
+      if (data instanceof ArrayBuffer) take(new Uint8Array(data))
       else {
         finish({ code: 1003, reason: 'the server sent text where binary frames were agreed' })
         socket?.close()
       }
     }
-    socket.onclose = ({ code, reason }) => finish({ code, reason })
+    socket.onclose = ({ code, reason }) => {
+      // Behind the frames that are still being inflated.
+      inflated = inflated.then(() => finish({ code, reason }))
+    }
   }
   const failed = (cause: unknown): void => {
     const reason = cause instanceof Error ? cause.message : String(cause)
@@ -61,6 +77,28 @@ export const dialBrowser: Dial = (request, events): Connection => {
       socket?.close(1000)
     },
   }
+}
+
+/** One whole zlib stream (RFC 1950). Rejects what is none, or larger than a server may send. */
+async function inflate(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
+  const reader = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate')).getReader()
+  const parts: Uint8Array[] = []
+  let length = 0
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    parts.push(part.value)
+    length += part.value.length
+    if (length > MAX_SERVER_FRAME_BYTES) {
+      await reader.cancel()
+      throw new Error('the frame is too large')
+    }
+  }
+  const frame = new Uint8Array(length)
+  let at = 0
+  for (const part of parts) {
+    frame.set(part, at)
+    at += part.length
+  }
+  return frame
 }
 
 /** The server said no to the token. */

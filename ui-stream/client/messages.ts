@@ -1,6 +1,12 @@
 // What a feed gives to whoever reads it. Values only; runs in browsers.
 
-import type { ErrorMessage, FlowMessage, LostMessage, StatusMessage } from '../protocol/messages.js'
+import type {
+  ErrorMessage,
+  FlowMessage,
+  HistoryMessage,
+  LostMessage,
+  StatusMessage,
+} from '../protocol/messages.js'
 
 /** Flows of one frame, in the order of the stream. `cursor` stands behind the last of them; '' when there is none. */
 export interface FlowsReceived {
@@ -16,6 +22,11 @@ export interface LostReceived {
 export interface StatusReceived {
   readonly type: 'status'
   readonly status: StatusMessage
+}
+/** Where the server's history begins; comes once for each connection, if asked for. */
+export interface HistoryReceived {
+  readonly type: 'history'
+  readonly history: HistoryMessage
 }
 /** The server has something to complain of; the connection may go on. */
 export interface ErrorReceived {
@@ -41,7 +52,10 @@ export interface Disconnected {
 export interface Gap {
   readonly type: 'gap'
   readonly reason: string
-  /** By this machine's clock, us since the epoch: the old connection's end (0: not known), the new one's start. */
+  /**
+   * Microseconds since the epoch: when the last flow before the gap was made or the old connection ended (0: not known),
+   * and when the server's new run began or the new connection stood.
+   */
   readonly sinceUs: number
   readonly untilUs: number
 }
@@ -50,6 +64,7 @@ export type FeedMessage =
   | FlowsReceived
   | LostReceived
   | StatusReceived
+  | HistoryReceived
   | ErrorReceived
   | Connected
   | Disconnected

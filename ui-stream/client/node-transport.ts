@@ -1,9 +1,10 @@
 // WebSocket in Node, by ws. Can set headers, trust another authority, and hold the peer back by not reading.
 
 import type { IncomingMessage } from 'node:http'
+import { inflateSync } from 'node:zlib'
 import WebSocket from 'ws'
 
-import { MAX_SERVER_FRAME_BYTES, PING_INTERVAL_MS } from '../protocol/names.js'
+import { MAX_SERVER_FRAME_BYTES, PING_INTERVAL_MS, Subprotocol } from '../protocol/names.js'
 import type { Connection, ConnectionEnd, Dial } from './transport.js'
 
 const HANDSHAKE_TIMEOUT_MS = 10_000
@@ -40,6 +41,15 @@ export const dialNode: Dial = (request, events): Connection => {
     ...request.identity,
   })
   socket.binaryType = 'nodebuffer'
+  const take = (data: Buffer): void => {
+    const compressed = request.subprotocol === Subprotocol.DEFLATE
+    try {
+      events.frame(compressed ? inflateSync(data, { maxOutputLength: MAX_SERVER_FRAME_BYTES }) : data)
+    } catch (cause) {
+      end = { code: 1003, reason: 'the server sent a frame that cannot be inflated', cause }
+      socket.terminate()
+    }
+  }
   socket.on('open', () => events.opened())
   socket.on('ping', () => {
     heard = true
@@ -47,7 +57,7 @@ export const dialNode: Dial = (request, events): Connection => {
   socket.on('message', (data: Buffer, isBinary: boolean) => {
     heard = true
     if (told) return
-    if (isBinary) events.frame(data)
+    if (isBinary) take(data)
     else {
       end = { code: 1003, reason: 'the server sent text where binary frames were agreed' }
       socket.terminate()

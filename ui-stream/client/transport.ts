@@ -21,7 +21,7 @@ export interface DialRequest {
 /** What the platform tells. After `closed` nothing more comes. */
 export interface DialEvents {
   opened(): void
-  /** One binary frame. The bytes belong to the receiver. */
+  /** One binary frame, inflated where the subprotocol says that it is compressed. The bytes belong to the receiver. */
   frame(bytes: Uint8Array): void
   closed(end: ConnectionEnd): void
 }

@@ -50,7 +50,6 @@ export const ErrorCode = {
   BAD_QUERY: 'BAD_QUERY',
   BAD_CURSOR: 'BAD_CURSOR',
   BAD_MESSAGE: 'BAD_MESSAGE',
-  FILTER_UNSUPPORTED: 'FILTER_UNSUPPORTED',
   TOO_MANY_CLIENTS: 'TOO_MANY_CLIENTS',
   /** What the client may see has become less, or nothing. Followed by close 1008; connecting again shows what is left. */
   ACCESS_REVOKED: 'ACCESS_REVOKED',

@@ -3,39 +3,22 @@
 
 import type { RawData, WebSocket } from 'ws'
 import { describeError, VethflowError } from '../../agent/errors.js'
-import { parseCursor } from '../protocol/cursor.js'
-import { type LostMessage, type StatusMessage, Unit } from '../protocol/messages.js'
+import type { LostMessage } from '../protocol/messages.js'
 import { CloseCode, ErrorCode, Subprotocol } from '../protocol/names.js'
 import { follows, type Subscription, wantsHistory } from '../protocol/subscription.js'
 import type { Chunk } from './chunk.js'
 import { readClientMessage } from './client-message.js'
-import { ClientQueue, endWithin, type QueueLimits } from './client-queue.js'
+import { ClientQueue, endWithin } from './client-queue.js'
 import type { EncodedBatch } from './encoded-batch.js'
+import type { Expression } from './filter/expression.js'
 import type { FlowFilter } from './filter.js'
-import type { FilterPool } from './filter-pool.js'
 import { type FrameWriter, framesOf, sequenceOf } from './frames.js'
-import type { History, Segment } from './history.js'
+import type { Segment } from './history.js'
 import { MessageRate } from './message-rate.js'
-import type { StreamMetrics } from './metrics.js'
-import type { QueueBudget } from './queue-budget.js'
 import { Replay } from './replay.js'
-import type { Turns } from './turns.js'
-
-/** What sessions share. */
-export interface SessionContext {
-  readonly agentId: string
-  readonly nodeName: string
-  /** When this run began, microseconds, and as whose loss a gap before it is told. */
-  readonly startedUs: number
-  readonly stage: () => number
-  readonly history: History
-  readonly filters: FilterPool
-  readonly turns: Turns
-  readonly budget: QueueBudget
-  readonly metrics: StreamMetrics
-  readonly limits: QueueLimits
-  readonly status: () => readonly StatusMessage[]
-}
+import { resumePoint } from './resume-point.js'
+import type { SessionContext } from './session-context.js'
+import { UntilTimer } from './until-timer.js'
 
 /** More than this in the socket's own buffer: wait. */
 const SOCKET_BYTES = 256 * 1024
@@ -45,10 +28,11 @@ const FRAME_BYTES = 256 * 1024
 const TURN_BYTES = 1024 * 1024
 /** One slice of a replay: records looked at, and records sent, by how long it takes to write one. */
 const SCAN = 16_384
-const PROTOBUF_SLICE = { scan: SCAN, records: 1024 } as const
-const JSON_SLICE = { scan: SCAN, records: 128 } as const
+const SLICE = { scan: SCAN, records: 1024 } as const
+const SLOW_SLICE = { scan: SCAN, records: 128 } as const
+/** The same for records that an expression is asked about. */
+const EVALUATED_BYTES = 32 * 1024
 const STATUS_INTERVAL_MS = 10_000
-const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 type Mode = 'waiting' | 'replay' | 'live' | 'ended'
 
@@ -65,7 +49,7 @@ export class ClientSession {
   #follow = false
   #replay: Replay | undefined
   #statusTimer: NodeJS.Timeout | undefined
-  #untilTimer: NodeJS.Timeout | undefined
+  readonly #until = new UntilTimer(() => this.#endHere())
   #closing: number | undefined
   /** Answered the last ping; kept by the server's heartbeat. */
   alive = true
@@ -185,7 +169,7 @@ export class ClientSession {
   ended(): void {
     this.#mode = 'ended'
     clearInterval(this.#statusTimer)
-    clearTimeout(this.#untilTimer)
+    this.#until.set(undefined)
     this.#context.turns.remove(this)
     this.#queue.forget()
     if (this.#filter !== undefined) this.#context.filters.give(this.#filter)
@@ -206,7 +190,11 @@ export class ClientSession {
     this.#follow = follows(subscription)
     this.#replay = undefined
     this.#mode = 'live'
-    const resumed = this.#resume(subscription.cursor)
+    const resumed = resumePoint(subscription.cursor, this.#context)
+    if (resumed.missing !== undefined) {
+      this.#queue.addLoss(resumed.missing)
+      this.#queue.dropped += resumed.missing.count ?? 0
+    }
     if (subscription.history) {
       const { beginsUs, records } = history
       const { startedUs } = this.#context
@@ -226,7 +214,7 @@ export class ClientSession {
       this.#replayFrom({ from, to, last: last === 0 ? undefined : last })
       if (last === 0) this.#replayFrom({ from: history.nextSequence, to })
     }
-    this.#watchUntil(subscription.untilUs)
+    this.#until.set(this.#follow ? subscription.untilUs : undefined)
     clearInterval(this.#statusTimer)
     if (subscription.status) {
       this.#statusTimer = setInterval(() => this.#sendStatus(), STATUS_INTERVAL_MS).unref()
@@ -235,48 +223,12 @@ export class ClientSession {
     this.#pump()
   }
 
-  /** Where a cursor leads to; what is missing behind it is told. */
-  #resume(cursor: string | undefined): { from: number; whole: boolean } {
-    const { history, agentId, nodeName, startedUs, stage } = this.#context
-    const place = cursor === undefined ? undefined : parseCursor(cursor)
-    if (place === undefined) return { from: 0, whole: false }
-    const first = history.firstSequence
-    if (place.agentId !== agentId || place.sequence >= history.nextSequence) {
-      // Of another run: what came between its end and the beginning of this one, nobody counted.
-      this.#queue.addLoss({
-        nodeName,
-        stage: stage(),
-        unit: Unit.UNIT_RECORDS,
-        count: 0,
-        untilUs: startedUs,
-      })
-      return { from: first, whole: false }
-    }
-    const wanted = place.sequence + 1
-    if (wanted < first) {
-      const now = Date.now() * 1000
-      this.#queue.addDropped(first - wanted, now, now)
-    }
-    return { from: wanted, whole: wanted >= first }
-  }
-
-  /** Ends a stream that follows when the time up to which it was wanted has passed. */
-  #watchUntil(untilUs: number | undefined): void {
-    clearTimeout(this.#untilTimer)
-    if (untilUs === undefined || !this.#follow) return
-    const left = Math.max(0, untilUs / 1000 - Date.now())
-    this.#untilTimer = setTimeout(
-      () => {
-        if (left > LONGEST_TIMER_MS) this.#watchUntil(untilUs)
-        else {
-          this.#replay?.endHere()
-          if (this.#mode === 'live') this.#mode = 'ended'
-          this.#follow = false
-          this.#pump()
-        }
-      },
-      Math.min(left + 1, LONGEST_TIMER_MS),
-    ).unref()
+  /** The time up to which a stream that follows was wanted has passed. */
+  #endHere(): void {
+    this.#replay?.endHere()
+    if (this.#mode === 'live') this.#mode = 'ended'
+    this.#follow = false
+    this.#pump()
   }
 
   #message(data: RawData, binary: boolean): void {
@@ -310,11 +262,23 @@ export class ClientSession {
 
   /** One slice of what takes its time; called by `Turns`. */
   turn(): void {
-    if (this.#replay !== undefined && this.#queue.empty && this.#socket.bufferedAmount <= SOCKET_BYTES) {
-      const batch = this.#replay.step(this.#json ? JSON_SLICE : PROTOBUF_SLICE)
-      if (batch !== undefined) this.#send(batch, 0, batch.count)
+    if (this.#socket.bufferedAmount <= SOCKET_BYTES) {
+      const { expression } = this.#filter ?? {}
+      if (expression !== undefined && this.#queue.oldest !== undefined) this.#evaluate(expression)
+      else if (this.#replay !== undefined && this.#queue.empty) {
+        const slow = this.#json || expression !== undefined
+        const batch = this.#replay.step(slow ? SLOW_SLICE : SLICE)
+        if (batch !== undefined) this.#send(batch, 0, batch.count)
+      }
     }
     this.#pump()
+  }
+
+  /** Sends what an expression lets through of the oldest that waits. */
+  #evaluate(expression: Expression): void {
+    const { batch, start, end } = this.#queue.shift(EVALUATED_BYTES)!
+    const picked = expression.pick(batch, start, end)
+    if (picked !== undefined) this.#send(picked, 0, picked.count)
   }
 
   /** Sends what there is while the socket takes it; goes on when it has drained. */
@@ -322,7 +286,8 @@ export class ClientSession {
     let sent = 0
     while (this.#socket.readyState === this.#socket.OPEN && this.#socket.bufferedAmount <= SOCKET_BYTES) {
       if (!this.#queue.empty) {
-        if (sent >= TURN_BYTES) break
+        const expressed = this.#filter?.expression !== undefined && this.#queue.oldest !== undefined
+        if (sent >= TURN_BYTES || expressed) break
         const records = this.#queue.shift(FRAME_BYTES)
         sent += this.#send(records?.batch, records?.start ?? 0, records?.end ?? 0)
       } else if (this.#closing !== undefined) this.#socket.close(this.#closing)

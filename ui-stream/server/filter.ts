@@ -2,15 +2,14 @@
 // different filters are and'ed, everything negated is or'ed and then excluded). Selects rows; copies and sends nothing.
 
 import { FlowFlag } from '../../agent/capture/flow-batch.js'
-import { ExitCode, VethflowError } from '../../agent/errors.js'
 import { type Filter, type FilterEnd, type FilterValue, parseFilters } from '../protocol/filters.js'
-import { ErrorCode } from '../protocol/names.js'
 import type { Subscription } from '../protocol/subscription.js'
 import { type EncodedBatch, pickRecords } from './encoded-batch.js'
 import { directionPredicate } from './filter/direction.js'
 import { dnsPredicate } from './filter/dns.js'
 import { dropReasonPredicate } from './filter/drop-reason.js'
 import { eventPredicate } from './filter/event.js'
+import { Expression } from './filter/expression.js'
 import { interfacePredicate } from './filter/interface.js'
 import { ipPredicate } from './filter/ip.js'
 import { labelPredicate } from './filter/label.js'
@@ -38,6 +37,8 @@ interface Picked {
 export class FlowFilter {
   readonly #required: readonly Predicate[]
   readonly #excluded: Predicate | undefined
+  /** What records have to pass beside: not looked at by `select` and `pick`, since it needs more than columns. */
+  readonly expression: Expression | undefined
   readonly #own: boolean
   readonly #sinceUs: number
   readonly #untilUs: number
@@ -54,23 +55,14 @@ export class FlowFilter {
     }
     this.#required = [...groups.values()].map(anyOf)
     this.#excluded = excluded.length === 0 ? undefined : anyOf(excluded)
+    this.expression = subscription.expression ? new Expression(subscription.expression) : undefined
     this.#own = subscription.own ?? false
     this.#sinceUs = subscription.sinceUs ?? Number.NEGATIVE_INFINITY
     this.#untilUs = subscription.untilUs ?? Number.POSITIVE_INFINITY
   }
 
-  /** Throws a VethflowError whose code and message are an error frame's: BAD_FILTER, FILTER_UNSUPPORTED. */
+  /** Throws a VethflowError whose code and message are an error frame's: BAD_FILTER. */
   static compile(subscription: Subscription): FlowFilter {
-    if (subscription.expression !== undefined && subscription.expression !== '') {
-      throw new VethflowError(
-        ErrorCode.FILTER_UNSUPPORTED,
-        'filter: expressions are not supported by this server',
-        {
-          exitCode: ExitCode.USAGE,
-          hint: 'Use the named filters instead',
-        },
-      )
-    }
     return new FlowFilter(parseFilters(subscription.filters), subscription)
   }
 

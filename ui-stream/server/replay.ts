@@ -3,7 +3,9 @@
 
 import type { Chunk } from './chunk.js'
 import type { EncodedBatch } from './encoded-batch.js'
+import type { Expression } from './filter/expression.js'
 import type { FlowFilter } from './filter.js'
+import { sequenceOf } from './frames.js'
 import type { History, ReadLimits } from './history.js'
 
 /** What a replay is asked for. */
@@ -57,16 +59,40 @@ export class Replay {
   step(limits: ReadLimits): EncodedBatch | undefined {
     const history = this.#history
     if (this.#seeking > 0) {
-      const { from, left } = history.seek(this.#position, this.#seeking, this.#filter, limits.scan)
-      this.#position = Math.max(from, this.#floor)
-      this.#seeking = from <= this.#floor ? 0 : left
+      this.#seek(limits)
       return undefined
     }
     const end = Math.min(this.#to, history.nextSequence)
     if (this.#position >= end) return undefined
     const { batch, next } = history.read(this.#position, end, this.#filter, this.#labels, limits)
     this.#position = next
-    return batch
+    const { expression } = this.#filter
+    return batch === undefined || expression === undefined ? batch : expression.pick(batch, 0, batch.count)
+  }
+
+  /** One slice back. */
+  #seek({ scan, records }: ReadLimits): void {
+    const { expression } = this.#filter
+    const wanted = expression === undefined ? this.#seeking : records
+    const before = this.#position
+    const { from, left } = this.#history.seek(before, wanted, this.#filter, scan)
+    this.#position = Math.max(from, this.#floor)
+    if (expression === undefined) this.#seeking = from <= this.#floor ? 0 : left
+    else this.#seekExpressed(expression, before, records)
+  }
+
+  /** The records between the position and `before` may pass; the expression says which of them do. */
+  #seekExpressed(expression: Expression, before: number, records: number): void {
+    const limits = { scan: Number.POSITIVE_INFINITY, records }
+    const { batch } = this.#history.read(this.#position, before, this.#filter, false, limits)
+    const picked = batch && expression.pick(batch, 0, batch.count)
+    const found = picked?.count ?? 0
+    if (found < this.#seeking) {
+      this.#seeking = this.#position <= this.#floor ? 0 : this.#seeking - found
+      return
+    }
+    this.#position = sequenceOf(picked!, found - this.#seeking)
+    this.#seeking = 0
   }
 
   /** History is about to drop a chunk: what was still to be read of it. */

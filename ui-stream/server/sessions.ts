@@ -8,10 +8,11 @@ import { CloseCode, ErrorCode, PING_INTERVAL_MS, type Subprotocol } from '../pro
 import { parseQuery } from '../protocol/subscription.js'
 import type { Grant } from './auth/grant.js'
 import type { Chunk } from './chunk.js'
-import { ClientSession, type SessionContext } from './client-session.js'
+import { ClientSession } from './client-session.js'
 import type { Segment } from './history.js'
 import type { StreamMetrics } from './metrics.js'
 import type { StreamLog } from './server.js'
+import type { SessionContext } from './session-context.js'
 
 const CLIENTS = 128
 /** Somebody whose access is revoked is cut off within this time and what asking takes. */

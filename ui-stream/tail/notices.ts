@@ -23,7 +23,9 @@ export function lostText(lost: LostMessage): string {
   const noun = lost.unit === Unit.UNIT_PACKETS ? 'packet' : 'record'
   const node = lost.nodeName ? ` of ${safe(lost.nodeName)}` : ''
   const stage = STAGES[lost.stage ?? 0] ?? 'somewhere'
-  return `lost ${count} ${noun}${count === 1 ? '' : 's'}${node}, ${stage}`
+  // Nobody counted, or the number is nobody's business.
+  const many = count === 0 ? 'some' : String(count)
+  return `lost ${many} ${noun}${count === 1 ? '' : 's'}${node}, ${stage}`
 }
 
 /** `CODE: message` of the server, made harmless. */

@@ -149,6 +149,24 @@ describe.each([
     expect(reader.ids).toEqual(range(1, 100).filter((id) => id % 2 === 1))
   })
 
+  test('compressed frames say the same, and history where it begins', async () => {
+    const server = await openServer()
+    server.publish(numbered(1, 3000))
+    const plain = new Reader({ server: server.address, last: 3000 }, open)
+    const compressed = new Reader({ server: server.address, last: 3000, compress: true, history: true }, open)
+    await Promise.all([plain.finished(), compressed.finished()])
+    expect(compressed.error).toBeUndefined()
+    expect(compressed.ids).toEqual(range(1, 3000))
+    const flows = (reader: Reader): FeedMessage[] =>
+      reader.messages.filter((message) => message.type === 'flows')
+    expect(flows(compressed)).toEqual(flows(plain))
+    expect(plain.count('history')).toBe(0)
+    expect(compressed.messages[1]).toMatchObject({
+      type: 'history',
+      history: { beginsUs: 1_790_000_000_000_001, records: 3000, resumed: false },
+    })
+  })
+
   test('a broken connection is resumed without gap or double', async () => {
     const server = await openServer()
     const proxy = await TcpProxy.open(server.address)
@@ -189,8 +207,14 @@ describe('a server that is started anew', () => {
     await reader.until(() => reader.ids.length === 10)
     expect(reader.ids).toEqual([...range(1, 5), ...range(100, 5)])
     expect(reader.messages.filter((message) => message.type === 'gap')).toEqual([
-      expect.objectContaining({ reason: 'the server was started anew' }),
+      expect.objectContaining({
+        reason: 'the server was started anew',
+        // From the last flow that came to when the new run began.
+        sinceUs: 1_790_000_000_000_005,
+        untilUs: expect.closeTo(Date.now() * 1000, -8),
+      }),
     ])
+    expect(reader.count('lost')).toBe(0)
   })
 
   test('says why the connection ended', async () => {

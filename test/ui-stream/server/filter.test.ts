@@ -300,10 +300,4 @@ describe('FlowFilter', () => {
     expect(filter.select(build(), 0, 2)).toBe('all')
     expect(filter.select(build(), 2, 3)).toEqual(Uint32Array.of())
   })
-
-  it('says that expressions are not supported', () => {
-    expect(() => FlowFilter.compile({ filters: [], expression: 'true' })).toThrow(
-      expect.objectContaining({ code: 'FILTER_UNSUPPORTED' }),
-    )
-  })
 })

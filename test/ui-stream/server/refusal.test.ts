@@ -15,7 +15,8 @@ describe('what clients get wrong', () => {
     ['?last=many', 'BAD_QUERY', 'last'],
     ['?since=yesterday', 'BAD_QUERY', 'since'],
     ['?cursor=x', 'BAD_CURSOR', 'cursor'],
-    ['?filter=flow.port==80', 'FILTER_UNSUPPORTED', 'expressions'],
+    ['?filter=flow.port==80', 'BAD_FILTER', 'Unknown variable: flow'],
+    ['?filter=verdict', 'BAD_FILTER', 'it says string'],
     ['?wait=true&ip=10.0.0.300', 'BAD_FILTER', 'ip'],
   ])('%s is refused with %s', async (query, code, text) => {
     const server = await openServer()

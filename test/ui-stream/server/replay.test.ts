@@ -30,9 +30,28 @@ describe('history for clients', () => {
     await resumed.until(() => resumed.received >= 65)
     expect(resumed.ids).toEqual(range(3041, 65))
 
-    const stranger = await Client.open(server, '?cursor=run0:3040')
+    // Of another run: a loss of unknown size up to where this one began, then all that there is.
+    const stranger = await Client.open(server, '?cursor=run0:3040&history=true')
     await stranger.until(() => stranger.received >= 3105)
     expect(stranger.ids).toEqual(range(1, 3105))
+    const [begin, gap] = stranger.frames
+    expect(begin!.history).toMatchObject({
+      begins: '2026-09-21T14:13:20.000001Z',
+      records: 3105,
+      resumed: false,
+    })
+    expect(gap!.lost).toEqual({
+      nodeName: 'node-1',
+      stage: 'AGENT',
+      unit: 'RECORDS',
+      count: 0,
+      until: begin!.history!.started,
+    })
+    expect(Date.parse(begin!.history!.started!)).toBeGreaterThan(Date.now() - 60_000)
+    const known = await Client.open(server, '?cursor=run1:3100&history=true', Subprotocol.JSON)
+    await known.until(() => known.received >= 5)
+    expect(known.frames[0]!.history!.resumed).toBe(true)
+    expect(known.frames.some((frame) => frame.lost)).toBe(false)
   })
 
   it('says what fell out of history before a cursor', async () => {

@@ -227,6 +227,9 @@ test('a reader that is slow holds the stream back: the rest is told as lost, not
   const most = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
   expect(Number(most) / 1024).toBeLessThan(160)
   writeFileSync(go, '')
+  // Closing waits for clients two seconds, which may be too short for all that was held back.
+  const queued = server.registry.getSingleMetric('vethflow_stream_queued_bytes')!
+  await expect.poll(async () => (await queued.get()).values[0]!.value, { timeout: 30_000 }).toBe(0)
   await server.close()
   const { stdout } = await done
   const frames = lines(stdout).map((line) => JSON.parse(line) as FrameJson)

@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util'
 import { repository } from '../test/testbed/index.js'
 import { connections, idle, latency, memory } from './agent.js'
 import { CPU } from './bed.js'
+import { identity } from './identity.js'
 import { kernelCost } from './kernel-cost.js'
 import { encode, line } from './line.js'
 import type { BenchOptions } from './options.js'
@@ -19,6 +20,7 @@ type Group = (options: BenchOptions, progress: (what: string) => void) => Promis
 const GROUPS: Readonly<Record<string, Group>> = {
   kernel: kernelCost,
   rate: packetRate,
+  identity,
   encode,
   line,
   idle,

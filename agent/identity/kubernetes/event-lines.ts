@@ -6,6 +6,7 @@ import type { IncomingMessage } from 'node:http'
 import { VethflowError } from '../../errors.js'
 import { type Fields, fields, text } from '../object.js'
 import type { Projection } from './projection.js'
+import { breathe } from './turn.js'
 
 /** Most bytes of one object or event; etcd holds none above 1.5 MiB. */
 export const MOST_BYTES = 8 * 2 ** 20
@@ -50,6 +51,7 @@ export function readEvents(
             line(whole)
           }
         }
+        breathe(response)
         if (start === chunk.length) return
         pieces.push(chunk.subarray(start))
         size += chunk.length - start

@@ -6,6 +6,7 @@ import { VethflowError } from '../../errors.js'
 import { type Fields, fields } from '../object.js'
 import { MOST_BYTES } from './event-lines.js'
 import type { Projection } from './projection.js'
+import { breathe } from './turn.js'
 
 /** Most of a page outside of its items. */
 const MOST_ENVELOPE = 2 ** 20
@@ -43,6 +44,7 @@ export function readPage(
       if (failed) return
       try {
         splitter.take(chunk)
+        breathe(response)
       } catch (error) {
         fail(error)
       }

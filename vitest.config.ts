@@ -7,6 +7,8 @@ export default defineConfig({
     exclude: ['dist/**', 'node_modules/**', 'test/long/**'],
     fileParallelism: false,
     pool: 'forks',
+    // of tests that wait for time to pass, and say that they are concurrent
+    maxConcurrency: 20,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     reporters: ['default'],

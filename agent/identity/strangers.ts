@@ -5,6 +5,7 @@
 // on the path of every record: no allocation, one probe of a table), and the name comes with a later record. Who was
 // found is lent for a while: in use it is asked for again before that is over, otherwise it is nobody's name any more.
 
+import { describeError } from '../errors.js'
 import { NONE, TupleTable } from './word-table.js'
 
 /** How long an answer is good for, in microseconds: asked again after the first, not believed after the second. */
@@ -187,7 +188,7 @@ export class Strangers {
       this.#lastError = undefined
     } catch (error) {
       failed = error
-      this.#lastError = error instanceof Error ? error.message : String(error)
+      this.#lastError = describeError(error)
     }
     const before = this.#found[slot]
     const now = performance.now()

@@ -7,6 +7,8 @@ export default defineConfig({
     include: ['test/long/**/*.test.ts'],
     fileParallelism: false,
     pool: 'forks',
+    // of tests that wait for time to pass, and say that they are concurrent
+    maxConcurrency: 20,
     testTimeout: 1_800_000,
     hookTimeout: 120_000,
   },

@@ -13,64 +13,83 @@ export const MOST_BYTES = 8 * 2 ** 20
 
 const NEWLINE = 10
 
-/**
- * Calls `event` for each line with what `projection` takes of it, synchronously as bytes arrive; resolves when the
- * server ends the stream. Errors that `event` throws end it, too. The stream is destroyed in any case.
- *
- * @throws VethflowError KUBERNETES_ANSWER for a line that is too long, not an event, or cut off.
- */
-export function readEvents(
-  response: IncomingMessage,
-  projection: Projection,
-  event: (type: string, object: Fields) => void,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let pieces: Buffer[] = []
-    let size = 0
-    let failed = false
-    const fail = (error: unknown) => {
-      failed = true
-      response.destroy()
-      reject(error)
-    }
-    const line = (bytes: Buffer) => {
-      if (bytes.length > 0) dispatch(projection, bytes, event)
-    }
-    response.on('data', (chunk: Buffer) => {
-      if (failed) return
-      try {
-        let start = 0
-        for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
-          const last = chunk.subarray(start, end)
-          start = end + 1
-          if (pieces.length === 0) line(last)
-          else {
-            const whole = Buffer.concat([...pieces, last])
-            pieces = []
-            size = 0
-            line(whole)
-          }
-        }
-        breathe(response)
-        if (start === chunk.length) return
-        pieces.push(chunk.subarray(start))
-        size += chunk.length - start
-        if (size > MOST_BYTES)
-          fail(new VethflowError('KUBERNETES_ANSWER', `a watch line of more than ${MOST_BYTES} bytes`))
-      } catch (error) {
-        fail(error)
+/** What a stream's error means: a socket that is gone says only `aborted`. */
+export function brokeOff(what: string, error: Error): Error {
+  const { code } = error as NodeJS.ErrnoException
+  return code === 'ECONNRESET' || code === 'EPIPE'
+    ? new VethflowError('KUBERNETES_AWAY', `the connection to the API server broke off in a ${what}`)
+    : error
+}
+
+/** One watch's stream; read it once. */
+export class EventLines {
+  readonly #response: IncomingMessage
+  readonly #projection: Projection
+  #pieces: Buffer[] = []
+  #size = 0
+
+  constructor(response: IncomingMessage, projection: Projection) {
+    this.#response = response
+    this.#projection = projection
+  }
+
+  /** The last bytes that came did not end a line. */
+  get partial(): boolean {
+    return this.#size > 0
+  }
+
+  /**
+   * Calls `event` for each line with what the projection takes of it, synchronously as bytes arrive; resolves when the
+   * server ends the stream. Errors that `event` throws end it, too. The stream is destroyed in any case.
+   *
+   * @throws VethflowError KUBERNETES_ANSWER for a line that is too long, not an event, or cut off.
+   */
+  read(event: (type: string, object: Fields) => void): Promise<void> {
+    const response = this.#response
+    return new Promise((resolve, reject) => {
+      let failed = false
+      const fail = (error: unknown) => {
+        failed = true
+        response.destroy()
+        reject(error)
       }
+      response.on('data', (chunk: Buffer) => {
+        if (failed) return
+        try {
+          this.#take(chunk, event)
+          breathe(response)
+        } catch (error) {
+          fail(error)
+        }
+      })
+      response.on('end', () => {
+        if (this.#size === 0) resolve()
+        else fail(new VethflowError('KUBERNETES_ANSWER', 'the watch ended in the middle of a line'))
+      })
+      response.on('error', (error) => fail(brokeOff('watch', error)))
+      response.on('close', () => {
+        if (!response.complete) fail(new VethflowError('KUBERNETES_ANSWER', 'the watch broke off'))
+      })
+      response.resume()
     })
-    response.on('end', () => {
-      if (size === 0) resolve()
-      else fail(new VethflowError('KUBERNETES_ANSWER', 'the watch ended in the middle of a line'))
-    })
-    response.on('error', fail)
-    response.on('close', () => {
-      if (!response.complete) fail(new VethflowError('KUBERNETES_ANSWER', 'the watch broke off'))
-    })
-    response.resume()
-  })
+  }
+
+  #take(chunk: Buffer, event: (type: string, object: Fields) => void): void {
+    let start = 0
+    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
+      const last = chunk.subarray(start, end)
+      start = end + 1
+      const line = this.#size === 0 ? last : Buffer.concat([...this.#pieces, last])
+      this.#pieces = []
+      this.#size = 0
+      if (line.length > 0) dispatch(this.#projection, line, event)
+    }
+    if (start === chunk.length) return
+    this.#pieces.push(chunk.subarray(start))
+    this.#size += chunk.length - start
+    if (this.#size > MOST_BYTES)
+      throw new VethflowError('KUBERNETES_ANSWER', `a watch line of more than ${MOST_BYTES} bytes`)
+  }
 }
 
 function dispatch(projection: Projection, line: Buffer, event: (type: string, object: Fields) => void): void {

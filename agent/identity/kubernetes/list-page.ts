@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http'
 
 import { VethflowError } from '../../errors.js'
 import { type Fields, fields } from '../object.js'
-import { MOST_BYTES } from './event-lines.js'
+import { brokeOff, MOST_BYTES } from './event-lines.js'
 import type { Projection } from './projection.js'
 import { breathe } from './turn.js'
 
@@ -57,7 +57,7 @@ export function readPage(
         fail(error)
       }
     })
-    response.on('error', fail)
+    response.on('error', (error) => fail(brokeOff('list', error)))
     response.on('close', () => {
       if (!response.complete) fail(new VethflowError('KUBERNETES_ANSWER', 'the page broke off'))
     })

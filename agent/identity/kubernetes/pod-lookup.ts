@@ -12,6 +12,7 @@ import type { Connection } from './connection.js'
 import { MOST_BYTES } from './event-lines.js'
 import { readPage } from './list-page.js'
 import { get, StatusError } from './request.js'
+import { RESOURCES, ruleOf } from './resources.js'
 import { objectProjection } from './shapes.js'
 
 /** Tokens that a question takes (docs/identity.md): reading one pod, and searching all. */
@@ -78,6 +79,7 @@ export class PodLookup {
       return [fields(this.#projection.read(await whole(response)))]
     } catch (error) {
       if (error instanceof StatusError && error.status === 404) return []
+      if (error instanceof StatusError && error.status === 403) throw forbidden(error)
       throw error
     }
   }
@@ -112,6 +114,11 @@ function holds(pod: Fields, address: Address): boolean {
     const words = typeof entry === 'string' ? parseAddress(entry) : undefined
     return words?.every((word, i) => word === address[i]) === true
   })
+}
+
+function forbidden(cause: Error): Error {
+  const pods = RESOURCES.find(({ kind }) => kind === 'Pod')!
+  return new VethflowError('KUBERNETES_FORBIDDEN', `the right to ${ruleOf(pods)} is missing`, { cause })
 }
 
 async function whole(response: IncomingMessage): Promise<Buffer> {

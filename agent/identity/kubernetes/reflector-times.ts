@@ -2,7 +2,7 @@
 
 /** Times in ms; the defaults are for the field. */
 export interface ReflectorTimes {
-  /** Most silence of a request for a page, or of a watch before its first byte. */
+  /** Most silence of a request for a page, of a watch before its first byte, and of any stream in the middle of a line. */
   readonly answer: number
   /** Most silence of a watch-list before its initial events have ended; then the list is read in pages. */
   readonly initial: number
@@ -16,18 +16,19 @@ export interface ReflectorTimes {
   readonly backoffMost: number
   /** A stream that lived this long makes earlier failures forgotten. */
   readonly healthy: number
-  /** How often what is barred is asked for again, once it has been so for ten minutes. */
-  readonly barred: number
 }
 
+/**
+ * Silence and the wait after it together stay below 30 s: that is how long after the end of an outage names are right
+ * again at the latest.
+ */
 export const FIELD_TIMES: ReflectorTimes = {
-  answer: 30_000,
+  answer: 10_000,
   initial: 10_000,
   silenceWithBookmarks: 90_000,
   silence: 300_000,
   watch: 300_000,
   backoffFirst: 500,
-  backoffMost: 20_000,
+  backoffMost: 18_000,
   healthy: 10_000,
-  barred: 300_000,
 }

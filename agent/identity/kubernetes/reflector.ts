@@ -15,19 +15,18 @@ import { fields, text } from '../object.js'
 import type { IdentityLog, ObjectSink } from '../source.js'
 import { Backoff, pause } from './backoff.js'
 import type { Connection } from './connection.js'
-import { readEvents } from './event-lines.js'
+import { EventLines } from './event-lines.js'
 import { readPage } from './list-page.js'
 import type { Projection } from './projection.js'
 import { FIELD_TIMES, type ReflectorTimes } from './reflector-times.js'
 import { get, StatusError } from './request.js'
 import { type Resource, ruleOf } from './resources.js'
 import { eventProjection, INITIAL_END, objectProjection } from './shapes.js'
-import { Expired, streamError, Unended } from './watch-error.js'
+import { isExpired, streamError, Unended } from './watch-error.js'
 
 const PAGE = 500
 /** Pages of one list; 500,000 objects. */
 const MAX_PAGES = 1000
-const BARRED_FOR_GOOD_MS = 600_000
 
 export interface ReflectorOptions {
   readonly connection: Connection
@@ -59,7 +58,6 @@ export class Reflector {
   #warned = false
   #toldMalformed = false
   #lastError: string | undefined
-  #barredSince = 0
   /** The version from which the last watch failed on a line that could not be read. */
   #unreadableAfter: string | undefined
 
@@ -93,19 +91,29 @@ export class Reflector {
   async #run(): Promise<void> {
     const { signal } = this.#closing
     const backoff = new Backoff({ firstMs: this.#times.backoffFirst, mostMs: this.#times.backoffMost })
+    /** The last list came of a version that was too old, and nothing has gone well since. */
+    let forgotten = false
     while (!signal.aborted) {
       const began = performance.now()
       let wait = 0
+      let expired = false
       try {
         await this.#once()
       } catch (error) {
         if (signal.aborted) break
         wait = this.#failed(error)
+        expired = isExpired(error)
       }
       if (signal.aborted) break
       this.#restarts++
-      if (performance.now() - began >= this.#times.healthy) backoff.reset()
-      await pause(Math.max(wait, backoff.next()), signal)
+      if (performance.now() - began >= this.#times.healthy) {
+        backoff.reset()
+        forgotten = false
+      }
+      // A version that is too old is no trouble of the server's: after an outage the list is not to wait once more.
+      const atOnce = expired && !forgotten
+      if (expired) forgotten = true
+      await pause(atOnce ? this.#times.backoffFirst * Math.random() : Math.max(wait, backoff.next()), signal)
     }
   }
 
@@ -135,14 +143,13 @@ export class Reflector {
 
   /** Notes and tells what went wrong; the least time to wait in ms. */
   #failed(error: unknown): number {
-    if (error instanceof Expired) this.#version = undefined
+    if (isExpired(error)) this.#version = undefined
     // A line that could not be read comes again from the version before it. If it will not be read then, either, a list
     // goes round it.
     const unreadable = error instanceof VethflowError && error.code === 'KUBERNETES_ANSWER'
     if (unreadable && this.#version === this.#unreadableAfter) this.#version = undefined
     this.#unreadableAfter = unreadable ? this.#version : undefined
     const status = error instanceof StatusError ? error.status : 0
-    if (status === 410) this.#version = undefined
     const barred = status === 403 || status === 404
     const what =
       status === 403
@@ -150,20 +157,14 @@ export class Reflector {
         : status === 404
           ? `the API server has no ${this.resource.path}`
           : describeError(error)
-    const wasBarred = this.barred
     this.barred = barred
-    if (barred && !wasBarred) this.#barredSince = performance.now()
     // The server forgets old versions in the ordinary course of things.
-    const ordinary = error instanceof Expired || status === 410
-    if (!ordinary && what !== this.#lastError) {
+    if (!isExpired(error) && what !== this.#lastError) {
       this.#warned = true
       this.#options.log.warn(`${this.resource.name}: ${what}`)
     }
     this.#lastError = what
-    if (barred) {
-      const forGood = performance.now() - this.#barredSince > BARRED_FOR_GOOD_MS
-      return (forGood ? this.#times.barred : this.#times.backoffMost) * (0.5 + Math.random() / 2)
-    }
+    if (barred) return this.#times.backoffMost * (0.5 + Math.random() / 2)
     return error instanceof StatusError ? error.retryAfterMs * (1 + Math.random() / 4) : 0
   }
 
@@ -241,13 +242,19 @@ export class Reflector {
     let listing = initial
     let began = false
     let bookmarks = false
+    const lines = new EventLines(response, this.#events)
     const guard = this.#guard(
       response,
       () => listing,
-      () => (listing ? times.initial : bookmarks ? times.silenceWithBookmarks : times.silence),
+      () => {
+        if (listing) return times.initial
+        // In the middle of a line there is more to come at once.
+        if (lines.partial) return Math.min(times.answer, times.silenceWithBookmarks)
+        return bookmarks ? times.silenceWithBookmarks : times.silence
+      },
     )
     try {
-      await readEvents(response, this.#events, (type, object) => {
+      await lines.read((type, object) => {
         this.#heard()
         const metadata = fields(object.metadata)
         const version = text(metadata.resourceVersion)

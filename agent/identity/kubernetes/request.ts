@@ -10,6 +10,8 @@ import { VethflowError } from '../../errors.js'
 import { type Fields, fields, text } from '../object.js'
 import type { Connection } from './connection.js'
 
+/** A server may ask for so much patience; a quarter more is added by chance. */
+const MOST_RETRY_AFTER_S = 22
 /** Largest answer to a request that failed. */
 const MAX_STATUS = 64 * 2 ** 10
 /** Largest review: its question comes back with it, token and all. */
@@ -104,7 +106,7 @@ async function exchange(connection: Connection, options: Exchange): Promise<Inco
   throw new StatusError(
     status,
     `the API server answers ${status}${message === '' ? '' : `: ${message}`}`,
-    Number.isFinite(retryAfter) && retryAfter > 0 ? Math.min(retryAfter, 60) * 1000 : 0,
+    Number.isFinite(retryAfter) && retryAfter > 0 ? Math.min(retryAfter, MOST_RETRY_AFTER_S) * 1000 : 0,
   )
 }
 

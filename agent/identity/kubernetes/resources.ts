@@ -1,4 +1,5 @@
-// What is read of the API server: one line a resource. The only list of it; RBAC rules follow from here.
+// What is read of the API server: one line a resource. The only list of it; deploy/base/rbac.yaml grants exactly this
+// (test/deploy/rbac.test.ts).
 
 import { KINDS, type Kind } from '../source.js'
 
@@ -9,23 +10,26 @@ export interface Resource {
   /** API group as RBAC rules write it; empty for core. */
   readonly group: string
   readonly path: string
+  /** What is done with it, as RBAC rules write it. */
+  readonly verbs: readonly Verb[]
   /** Ask for PartialObjectMetadata: nothing but metadata is needed. */
   readonly metadataOnly: boolean
   /** Read only once something is seen that cannot be named without it. */
   readonly onDemand: boolean
 }
 
-/** The verbs that every resource needs, as RBAC rules write them. */
-export const VERBS = ['list', 'watch'] as const
+/** An agent changes nothing in a cluster. */
+export type Verb = 'get' | 'list' | 'watch'
 
 function resource(kind: Kind, group: string, version: string, more: Partial<Resource> = {}): Resource {
   const name = KINDS[kind]
   const path = group === '' ? `/api/${version}/${name}` : `/apis/${group}/${version}/${name}`
-  return { kind, name, group, path, metadataOnly: false, onDemand: false, ...more }
+  return { kind, name, group, path, verbs: ['list', 'watch'], metadataOnly: false, onDemand: false, ...more }
 }
 
 export const RESOURCES: readonly Resource[] = [
-  resource('Pod', '', 'v1'),
+  // Single ones are read where not all of them are watched.
+  resource('Pod', '', 'v1', { verbs: ['get', 'list', 'watch'] }),
   resource('Service', '', 'v1'),
   resource('EndpointSlice', 'discovery.k8s.io', 'v1'),
   resource('Ingress', 'networking.k8s.io', 'v1'),
@@ -36,6 +40,7 @@ export const RESOURCES: readonly Resource[] = [
 ]
 
 /** The rule that somebody must grant, in words. */
-export function ruleOf(resource: Resource): string {
-  return `${VERBS.join(' and ')} on ${resource.name} in API group "${resource.group}" at cluster scope`
+export function ruleOf({ verbs, name, group }: Resource): string {
+  const words = verbs.join(', ').replace(/, (\w+)$/, ' and $1')
+  return `${words} on ${name} in API group "${group}" at cluster scope`
 }

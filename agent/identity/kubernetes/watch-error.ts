@@ -4,7 +4,12 @@ import { type Fields, text } from '../object.js'
 import { StatusError } from './request.js'
 
 /** The server has forgotten the version that we asked from. */
-export class Expired extends Error {}
+class Expired extends Error {}
+
+/** True when the server has forgotten that version, be it told in the stream or as an answer. */
+export function isExpired(error: unknown): boolean {
+  return error instanceof Expired || (error instanceof StatusError && error.status === 410)
+}
 
 /** The initial events do not come to their end. */
 export class Unended extends Error {}

@@ -270,3 +270,16 @@ describe('strangers', () => {
     expect(server.count(WEB)).toBe(1)
   })
 })
+
+test('a missing right to read single pods names the rule, and costs only the strangers', async () => {
+  server.script(WEB, { list: [failure(403)] })
+  await start()
+  nameOf(identity, '10.244.2.3')
+  await expect
+    .poll(() => lookedUp()?.lastError)
+    .toMatch(
+      /KUBERNETES_FORBIDDEN: the right to get, list and watch on pods in API group "" at cluster scope is missing/,
+    )
+  expect(nameOf(identity, '10.244.2.3')).toBe('unknown')
+  expect(nameOf(identity, '10.244.1.2')).toBe('shop/db-0 StatefulSet/db')
+})

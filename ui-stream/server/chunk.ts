@@ -6,6 +6,7 @@ import { ByteWriter } from './byte-writer.js'
 import { type EncodedBatch, withLabels } from './encoded-batch.js'
 import { COLUMN_BYTES, FlowColumns } from './flow-columns.js'
 import type { FlowRows } from './flow-rows.js'
+import { packOwn } from './own-pack.js'
 import { RecordPacker, writeWhole } from './record-pack.js'
 import { RecordUnpacker, type RowNames } from './record-unpack.js'
 import type { Place, Vocabulary } from './vocabulary.js'
@@ -37,6 +38,8 @@ export class Chunk extends FlowColumns {
   readonly #offsets: Uint32Array
   /** The place that each list of interfaces led to last. */
   readonly #lately = new Map<readonly string[], number>()
+  /** The place of each list of observations of this node that has come by. */
+  readonly #places = new Map<Uint8Array, number>()
 
   constructor(firstSequence: number, rows: number, bytes: number, vocabulary: Vocabulary) {
     super(firstSequence, rows, vocabulary)
@@ -60,9 +63,15 @@ export class Chunk extends FlowColumns {
     const from = offsets[row]!
     const to = offsets[row + 1]!
     scratch.position = 0
-    const taken = packer.read(bytes, from, to, rows, row, this.firstSequence + this.count)
-    if (taken) packer.write(scratch, bytes, rows.columns.timeUs[row]!)
-    else writeWhole(scratch, bytes, from, to)
+    const own = rows.own
+    const hooks = own?.hooks[row]
+    const place = hooks === undefined ? undefined : this.#places.get(hooks)
+    const direct = place !== undefined && own !== undefined && packOwn(scratch, own, rows, row)
+    if (!direct) {
+      const taken = packer.read(bytes, from, to, rows, row, this.firstSequence + this.count)
+      if (taken) packer.write(scratch, bytes, rows.columns.timeUs[row]!)
+      else writeWhole(scratch, bytes, from, to)
+    }
     const length = scratch.position
     const at = this.#offsets[this.count]!
     if (this.count >= this.capacity || at + length > this.#packed.length) return length
@@ -71,7 +80,17 @@ export class Chunk extends FlowColumns {
     if (length > 64) packed.set(source.subarray(0, length), at)
     else for (let i = 0; i < length; i++) packed[at + i] = source[i]!
     this.#offsets[this.count + 1] = at + length
-    this.append(rows, row, this.#place(batch, rows, row))
+    if (direct) {
+      this.vocabulary.places.use(place, this.firstSequence + this.count)
+      this.append(rows, row, place)
+    } else {
+      const number = this.#place(batch, rows, row)
+      if (hooks !== undefined && packer.hooksEnd - packer.hooksStart === hooks.length) {
+        if (this.#places.size >= 1024) this.#places.clear()
+        this.#places.set(hooks, number)
+      }
+      this.append(rows, row, number)
+    }
     return 0
   }
 

@@ -41,6 +41,11 @@ export class Dictionary<T extends object> {
     return number
   }
 
+  /** A record with this sequence uses the number of something that is there. */
+  use(number: number, sequence: number): void {
+    this.#used[number] = sequence
+  }
+
   /** Forgets everything that no record from `firstSequence` on uses. */
   sweep(firstSequence: number): void {
     if (firstSequence <= this.#oldest) return

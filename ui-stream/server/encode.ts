@@ -50,12 +50,14 @@ export class FlowEncoder {
     const writer = this.#writer
     const offsets = new Uint32Array(count + 1)
     const interfaces = new Array<readonly string[]>(count)
+    const hooks = new Array<Uint8Array>(count)
     writer.position = 0
     this.#hooks.begin()
     for (let row = 0; row < count; row++) {
       offsets[row] = writer.position
       this.#record(named, row, firstSequence + row)
       interfaces[row] = this.#hooks.names
+      hooks[row] = this.#hooks.bytes
     }
     offsets[count] = writer.position
     const timeUs = named.flows.timeUs.slice(0, count)
@@ -72,6 +74,7 @@ export class FlowEncoder {
         nodeName: this.#node,
         interfaces,
         dropReason: undefined,
+        own: { flows: named.flows, hooks },
       },
     }
   }

@@ -23,6 +23,13 @@ export type FilterColumns = Pick<
   | 'tcpFlagsReverse'
 >
 
+/** What history takes the rows of this node from without reading the records that were made of them. */
+export interface OwnRows {
+  readonly flows: FlowBatch
+  /** By row: the record's observations, encoded. The same object for the same hooks, as long as their names are. */
+  readonly hooks: readonly Uint8Array[]
+}
+
 /** Rows 0 to count - 1. Name objects and interface lists are shared by equal rows: predicates cache by identity. */
 export interface FlowRows {
   readonly count: number
@@ -37,4 +44,6 @@ export interface FlowRows {
   readonly interfaces: readonly (readonly string[])[]
   /** The kernel's names of drop reasons; undefined when no row has one. */
   readonly dropReason: readonly (string | undefined)[] | undefined
+  /** Only where the records were made here, of these columns. */
+  readonly own?: OwnRows
 }

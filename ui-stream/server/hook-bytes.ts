@@ -28,7 +28,6 @@ interface HookList {
 const MAX_ENTRIES = 8192
 const MAX_LISTS = 65_536
 const HOOK_EGRESS = 1
-const NOTHING = new Uint8Array(0)
 
 /**
  * Field 24 of Flow for hooks. Kept per hook and per list of hooks, and made anew when an interface has another name,
@@ -37,7 +36,7 @@ const NOTHING = new Uint8Array(0)
 export class HookBytes {
   readonly #hookInterface: HookInterface
   readonly #entries = new Map<number, Entry>()
-  #root: HookList = { bytes: NOTHING, names: [], round: 0, next: new Map() }
+  #root: HookList = { bytes: new Uint8Array(0), names: [], round: 0, next: new Map() }
   #listCount = 0
   #row = this.#root
   #round = 0
@@ -50,7 +49,7 @@ export class HookBytes {
   begin(): void {
     this.#round++
     if (this.#listCount < MAX_LISTS) return
-    this.#root = { bytes: NOTHING, names: [], round: 0, next: new Map() }
+    this.#root = { bytes: new Uint8Array(0), names: [], round: 0, next: new Map() }
     this.#listCount = 0
   }
 
@@ -77,6 +76,11 @@ export class HookBytes {
     return this.#row.names
   }
 
+  /** Fields of the last row asked; the same object for rows with the same hooks and names. */
+  get bytes(): Uint8Array {
+    return this.#row.bytes
+  }
+
   /** `list` and one hook more; `known` is what that was in an earlier round. */
   #extend(list: HookList, hook: number, known: HookList | undefined): HookList {
     const { name, bytes: own } = this.#entry(hook)
@@ -86,7 +90,7 @@ export class HookBytes {
     const names = name === '' || list.names.includes(name) ? list.names : [...list.names, name]
     if (known !== undefined) {
       if (!sameNames(known.names, names)) known.names = names
-      known.bytes = bytes
+      if (!sameBytes(known.bytes, bytes)) known.bytes = bytes
       known.round = this.#round
       return known
     }
@@ -119,6 +123,10 @@ export class HookBytes {
     this.#entries.set(hook, fresh)
     return fresh
   }
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i])
 }
 
 function sameNames(a: readonly string[], b: readonly string[]): boolean {

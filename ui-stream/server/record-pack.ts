@@ -41,7 +41,7 @@ export const More = {
 /** Fields of Flow that may come more than once: policies, observations, views. */
 const REPEATED: ReadonlySet<number> = new Set([19, 24, 25])
 /** Differences of times that are worth writing as such. */
-const MOST_DIFFERENCE = 2 ** 51
+export const MOST_DIFFERENCE = 2 ** 51
 
 /** Where a record says who captured it; bounds of bytes within the record's buffer, 0 and 0 where it does not say. */
 export interface PlaceBytes {

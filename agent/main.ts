@@ -4,14 +4,14 @@
 import './young-generation.js'
 import { randomBytes } from 'node:crypto'
 import { pino } from 'pino'
-import { Stage, Unit } from '../ui-stream/protocol/messages.js'
+import { type LostMessage, Stage, Unit } from '../ui-stream/protocol/messages.js'
 import { openSecurity } from '../ui-stream/server/auth/open-security.js'
 import { StreamServer } from '../ui-stream/server/server.js'
 import { addressText } from './address-text.js'
 import { Capture } from './capture/capture.js'
 import { Sockets } from './capture/sockets.js'
 import type { AgentConfig } from './config.js'
-import { describeError } from './errors.js'
+import { describeError, ExitCode, VethflowError } from './errors.js'
 import { formatListen } from './flag-values.js'
 import { parseAddress } from './identity/address.js'
 import { openIdentity } from './identity/open.js'
@@ -20,9 +20,11 @@ import { keepHeapSmall } from './kernel/c-heap.js'
 import { bootUs, wallUs } from './kernel/clock.js'
 import { Datapath } from './kernel/datapath.js'
 import { HookDirectory } from './kernel/hook-directory.js'
+import type { InterfaceChange } from './kernel/interfaces.js'
 import { LossTotals } from './loss-totals.js'
 import { registerAgentMetrics } from './metrics.js'
 import { agentStatus } from './status.js'
+import { describeUncovered } from './uncovered.js'
 import { version } from './version.js'
 
 /** The ring and the netlink socket are looked at this often while something happens, and when nothing does. */
@@ -64,6 +66,7 @@ async function wire(
     disable: new Set(config.disableFeatures),
     // who asks for an interface by name may mean the loopback's
     loopbackSockets: config.interfaces.length > 0,
+    aside: true,
   })
   ends.push(() => datapath.close())
   const hooks = new HookDirectory()
@@ -135,15 +138,29 @@ async function wire(
       own.mark(batch)
       server.publish(identity.name(batch))
     },
-    onLost: ({ stage, unit, count, sinceUs, untilUs }) => {
-      const lost = { stage: Stage[`STAGE_${stage}`], unit: Unit[`UNIT_${unit}`], count, sinceUs, untilUs }
-      losses.add(lost)
-      server.publishLost([{ nodeName: config.nodeName, ...lost }])
-    },
+    onLost: ({ stage, unit, count, sinceUs, untilUs }) =>
+      tellLost({ stage: Stage[`STAGE_${stage}`], unit: Unit[`UNIT_${unit}`], count, sinceUs, untilUs }),
   })
+  const tellLost = (lost: LostMessage): void => {
+    losses.add(lost)
+    server.publishLost([{ nodeName: config.nodeName, ...lost }])
+  }
+  let missed = { packets: 0, untilUs: wallUs() }
+  const tellMissed = (): void => {
+    const packets = datapath.missedPackets()
+    const untilUs = wallUs()
+    if (packets > missed.packets)
+      tellLost({
+        stage: Stage.STAGE_UNATTACHED,
+        unit: Unit.UNIT_PACKETS,
+        count: packets - missed.packets,
+        sinceUs: missed.untilUs,
+        untilUs,
+      })
+    missed = { packets, untilUs }
+  }
 
-  const interfacesChanged = (): void => {
-    hooks.update(datapath.status().interfaces)
+  const addressesChanged = (): void => {
     const addresses = datapath
       .interfaces()
       .flatMap((device) => device.addresses.map(({ address }) => addressText(address)))
@@ -151,26 +168,39 @@ async function wire(
     own.setLocalAddresses(addresses)
     sockets?.setLocalAddresses(addresses.map(parseAddress).filter((words) => words !== undefined))
   }
+  const interfacesChanged = (changes: readonly InterfaceChange[]): void => {
+    hooks.update(datapath.changed(changes))
+    if (changes.some(({ kind }) => kind !== 'attached' && kind !== 'renamed')) addressesChanged()
+  }
   datapath.follow({ include: config.interfaces, exclude: config.excludeInterfaces })
-  interfacesChanged()
-  log.info({ interfaces: datapath.status().interfaces.length, listen: server.address }, 'capturing')
+  hooks.update(datapath.status().interfaces)
+  addressesChanged()
 
+  let capturing = false
   let drained = performance.now()
   let records = 0
   const tick = (): number => {
-    if (datapath.poll().length > 0) interfacesChanged()
+    const changes = datapath.poll()
+    if (changes.length > 0) interfacesChanged(changes)
+    if (!capturing && datapath.pending === 0) {
+      capturing = true
+      const { interfaces } = datapath.status()
+      log.info({ interfaces: interfaces.length, listen: server.address }, 'capturing')
+      const none = describeUncovered(interfaces, config.interfaces)
+      if (none !== undefined) log.warn(none)
+    }
     const more = capture.poll()
     const every = capture.drainEveryMs
     if (performance.now() - drained >= every) {
       drained += every * Math.max(1, Math.floor((performance.now() - drained) / every))
       datapath.checkHeads()
       capture.drain()
+      tellMissed()
     }
     const busy = capture.state().ringRecords !== records
     records = capture.state().ringRecords
-    // interfaces that came all at once are hooked a few at a time
-    if (more || datapath.pending > 0) return 0
-    return busy ? BUSY_MS : QUIET_MS
+    if (more) return 0
+    return busy || datapath.pending > 0 ? BUSY_MS : QUIET_MS
   }
   await run(tick, signal, (error) => log.error(describeError(error)))
 
@@ -181,7 +211,8 @@ async function wire(
 
 /**
  * Calls `tick` again after as many milliseconds as it says, until `signal` aborts. A failure that passes (no memory for
- * a moment, an interface that goes while it is looked at) is logged; one that stays ends the agent.
+ * a moment, an interface that goes while it is looked at) is logged; one that stays, or a permission that lacks, ends the
+ * agent.
  */
 function run(tick: () => number, signal: AbortSignal, failed: (error: unknown) => void): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -194,7 +225,8 @@ function run(tick: () => number, signal: AbortSignal, failed: (error: unknown) =
         failures = 0
       } catch (error) {
         failed(error)
-        if (++failures >= MAX_FAILURES) {
+        const forbidden = error instanceof VethflowError && error.exitCode === ExitCode.NO_PERMISSION
+        if (++failures >= MAX_FAILURES || forbidden) {
           reject(error)
           return
         }

@@ -59,12 +59,12 @@ export async function whileAttached<Result>(
   during: () => Promise<Result>,
 ): Promise<Result> {
   if (program === undefined) return during()
-  const link = withNetns(netns, () => createTcxLink(program.fd, ifindex, egress))
+  const link = withNetns(netns, () => createTcxLink(program.fd, ifindex, egress).now())
   if (link < 0) throw new Error(`${program.name} cannot be attached: ${link}`)
   try {
     return await during()
   } finally {
-    closeTcxLink(link)
+    closeTcxLink(link).now()
   }
 }
 

@@ -4,6 +4,7 @@
 import { attachClsact, type ClsactFilter, detachClsact, isOurs } from './clsact.js'
 import { Errno, errnoName, isUnsupported, kernelError } from './ffi.js'
 import { NetlinkError, type NetlinkSocket } from './netlink.js'
+import type { SlowSteps } from './slow-call.js'
 import { closeTcxLink, createTcxLink, programName, queryTcx } from './tcx.js'
 import { listFilters } from './traffic-control.js'
 
@@ -59,17 +60,17 @@ export class Attachment {
   }
 
   /** Attaches at the head. Throws InterfaceGoneError, ATTACH, or NO_PERMISSION. */
-  static create(
+  static *create(
     socket: NetlinkSocket,
     ifindex: number,
     egress: boolean,
     program: Program,
     ways: AttachWays,
-  ): Attachment {
+  ): SlowSteps<Attachment> {
     const what = `attach ${program.name} to interface ${ifindex}`
     let refused = 0
     if (ways.tcx) {
-      const fd = createTcxLink(program.fd, ifindex, egress)
+      const fd = yield createTcxLink(program.fd, ifindex, egress)
       if (fd >= 0) return new Attachment(socket, ifindex, egress, program, { linkFd: fd })
       if (fd === -Errno.ENODEV) throw new InterfaceGoneError(what)
       if (!isUnsupported(-fd)) throw kernelError('ATTACH', `${what} by tcx`, fd)
@@ -102,9 +103,10 @@ export class Attachment {
    * Takes the program off the hook; clsact's qdisc stays (removeIdleClsact). Idempotent; silent when the interface has
    * gone.
    */
-  detach(): void {
-    if (this.linkFd >= 0) closeTcxLink(this.linkFd)
+  *detach(): SlowSteps<void> {
+    const { linkFd } = this
     this.linkFd = -1
+    if (linkFd >= 0) yield closeTcxLink(linkFd)
     if (this.filter !== undefined) detachClsact(this.socket, this.ifindex, this.egress, this.filter)
   }
 

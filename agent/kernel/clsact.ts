@@ -28,7 +28,10 @@ export interface ClsactFilter {
   readonly madeQdisc: boolean
 }
 
-/** Adds our filter. Among BPF filters of one priority the newest runs first. Throws NetlinkError. */
+/**
+ * Adds our filter. Among BPF filters of one priority the newest runs first. Throws NetlinkError; a qdisc that was made
+ * for it does not stay behind then.
+ */
 export function attachClsact(
   socket: NetlinkSocket,
   ifindex: number,
@@ -37,6 +40,22 @@ export function attachClsact(
   program: string,
 ): ClsactFilter {
   const madeQdisc = createClsact(socket, ifindex)
+  try {
+    return { priority: addOurFilter(socket, ifindex, egress, programFd, program), madeQdisc }
+  } catch (error) {
+    if (madeQdisc) removeIdleClsact(socket, ifindex)
+    throw error
+  }
+}
+
+/** Adds our filter at the first priority that is free for it, and gives that. */
+function addOurFilter(
+  socket: NetlinkSocket,
+  ifindex: number,
+  egress: boolean,
+  programFd: number,
+  program: string,
+): number {
   for (const priority of PRIORITIES) {
     try {
       addFilter(socket, {
@@ -47,7 +66,7 @@ export function attachClsact(
         programFd,
         name: FILTER_PREFIX + program,
       })
-      return { priority, madeQdisc }
+      return priority
     } catch (error) {
       if (!(error instanceof NetlinkError)) throw error
       // EINVAL: a filter of another kind or protocol holds this priority.

@@ -10,6 +10,7 @@ import { type Feature, Features } from './features.js'
 import type { Interface, InterfaceChange } from './interfaces.js'
 import { key4, key6, view4, view6 } from './layout.gen.js'
 import { type InterfaceStatus, type NamedHookCounters, Namespace } from './namespace.js'
+import { requireCapabilities } from './permission.js'
 import { Programs, type ProgramsOptions, prebuiltDir } from './programs.js'
 import { type RecordSink, Ring } from './ring.js'
 import type { Role, RoleOptions } from './roles.js'
@@ -28,6 +29,11 @@ export interface DatapathOptions {
   readonly objectDir?: string
   /** Watch the sockets of connections over loopback addresses, too. */
   readonly loopbackSockets?: boolean
+  /**
+   * Wait on another thread for the kernel to attach and detach: follow(), poll() and checkHeads() then return before all
+   * is hooked, and `pending` says how much is left. Otherwise they wait (poll() for 20 ms at most).
+   */
+  readonly aside?: boolean
 }
 
 export interface DatapathStatus {
@@ -44,7 +50,7 @@ const RING_BYTES = 8 * 1024 * 1024
 /** Everything in the kernel that belongs to one agent. Used from the main thread only. Close it. */
 export class Datapath {
   readonly features: Features
-  private readonly options: Required<Omit<DatapathOptions, 'disable'>>
+  private readonly options: Required<Omit<DatapathOptions, 'disable' | 'aside'>>
   private readonly programs: Programs
   private readonly ring: Ring | undefined
   private readonly hooks: HookMap
@@ -64,6 +70,7 @@ export class Datapath {
       objectDir: options.objectDir ?? prebuiltDir(),
       loopbackSockets: options.loopbackSockets ?? false,
     }
+    requireCapabilities()
     this.features = Features.probe(options.disable)
     this.programs = new Programs(this.programsOptions(0))
     cleanups.push(() => this.programs.close())
@@ -100,6 +107,7 @@ export class Datapath {
       programs: this.programs,
       features: this.features,
       hooks: this.hooks,
+      aside: options.aside === true,
     })
     cleanups.push(() => this.own.close())
     this.own.sweep()
@@ -160,6 +168,11 @@ export class Datapath {
     return this.own.list()
   }
 
+  /** How the own namespace's interfaces of `changes` are hooked now: each of them once. */
+  changed(changes: readonly InterfaceChange[]): InterfaceStatus[] {
+    return this.own.status(new Set(changes.map((change) => change.interface.ifindex)))
+  }
+
   /** The own namespace's interface counters, read now. */
   linkCounters(): ReturnType<Namespace['linkCounters']> {
     return this.own.linkCounters()
@@ -198,7 +211,7 @@ export class Datapath {
     }
   }
 
-  /** Detaches everything in a namespace that was entered. */
+  /** Detaches everything in a namespace that was entered, before it returns: nothing is done aside there. */
   leave(number: number): void {
     const other = this.others.get(number)
     if (other === undefined) return
@@ -289,6 +302,13 @@ export class Datapath {
     return sum
   }
 
+  /** Packets that crossed interfaces before they were hooked, by the interfaces' own counters; since the start. */
+  missedPackets(): number {
+    let packets = 0
+    for (const namespace of this.namespaces()) packets += namespace.missedPackets
+    return packets
+  }
+
   losses(): Losses {
     return readLosses(this.programs.maps.mapFd('losses'))
   }
@@ -315,11 +335,16 @@ export class Datapath {
     }
   }
 
-  /** Detaches everything and lets go of programs, maps, memory and sockets. Idempotent. */
-  close(): void {
+  /**
+   * Detaches everything and lets go of programs, maps, memory and sockets; waits for what is being done aside, and has
+   * done all before it returns when there is no such thing. Idempotent.
+   */
+  async close(): Promise<void> {
     if (this.closed) return
     this.closed = true
     for (const number of [...this.others.keys()]) this.leave(number)
+    const working = this.own.stop()
+    if (working !== undefined) await working
     this.own.close()
     this.conntrack?.close()
     this.sockets?.close()

@@ -1,6 +1,6 @@
 // Opens shared libraries through koffi and speaks of kernel error numbers. koffi is loaded at the first call, so that
-// commands which never touch the kernel do not pay for it. All calls are synchronous and on the main thread: koffi is
-// not safe on several at once.
+// commands which never touch the kernel do not pay for it. koffi is loaded into the main thread alone, and calls are
+// synchronous but for the one that waits (tcx.ts), one at a time.
 
 import { createRequire } from 'node:module'
 import { constants } from 'node:os'

@@ -33,6 +33,8 @@ export interface InterfaceChange {
   readonly kind: 'appeared' | 'gone' | 'renamed' | 'changed' | 'attached'
   readonly interface: Interface
   readonly previous?: Interface
+  /** Known from a list after notifications were lost: it may be older than this change. */
+  readonly listed?: boolean
 }
 
 const RTNLGRP_LINK = 1
@@ -161,14 +163,15 @@ export class Interfaces {
     }
   }
 
-  private put(link: Link, changes: InterfaceChange[]): void {
+  private put(link: Link, changes: InterfaceChange[], listed = false): void {
     const known = this.links.get(link.ifindex)
     if (known !== undefined && isAnother(known, link)) this.remove(link.ifindex, changes)
     const previous = this.all.get(link.ifindex)
     this.links.set(link.ifindex, link)
     const now = this.compose(link)
     this.all.set(link.ifindex, now)
-    if (previous === undefined) changes.push({ kind: 'appeared', interface: now })
+    if (previous === undefined)
+      changes.push({ kind: 'appeared', interface: now, ...(listed ? { listed } : {}) })
     else if (previous.name !== now.name) changes.push({ kind: 'renamed', interface: now, previous })
     else if (hasChanged(previous, now)) changes.push({ kind: 'changed', interface: now, previous })
   }
@@ -214,7 +217,7 @@ export class Interfaces {
       const known = this.all.has(link.ifindex)
       // A different interface with this ifindex takes its addresses along.
       const addresses = this.addresses.get(link.ifindex)
-      this.put(link, changes)
+      this.put(link, changes, true)
       if (addresses !== undefined) this.addresses.set(link.ifindex, addresses)
       if (known && differ) this.recompose(link.ifindex, changes)
     }

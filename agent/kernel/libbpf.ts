@@ -56,7 +56,10 @@ export interface Libbpf {
     options: Pointer,
   ): number
   bpf_map_delete_batch(fd: number, keys: Pointer, count: Pointer, options: Pointer): number
-  bpf_link_create(programFd: number, ifindex: number, attachType: number, options: Pointer): number
+  bpf_link_create: AsideFunction<
+    [programFd: number, ifindex: number, attachType: number, options: Pointer],
+    number
+  >
   bpf_prog_query(
     ifindex: number,
     attachType: number,
@@ -69,6 +72,12 @@ export interface Libbpf {
   bpf_prog_get_fd_by_id(id: number): number
   bpf_raw_tracepoint_open(name: Pointer, programFd: number): number
   bpf_iter_create(linkFd: number): number
+}
+
+/** A function that can also be called on a thread of libuv's (koffi's own word for it). */
+export interface AsideFunction<Parameters extends unknown[], Result> {
+  (...parameters: Parameters): Result
+  async(...parameters: [...Parameters, callback: (error: Error | null, result: Result) => void]): void
 }
 
 /** enum bpf_map_type, bpf_prog_type and bpf_attach_type of linux/bpf.h. */

@@ -140,7 +140,8 @@ export function parseAddress(body: Buffer): Address | undefined {
   }
 }
 
-function parseCounters(stats: Buffer | undefined): LinkCounters {
+/** struct rtnl_link_stats64; all zero for what is no such thing. */
+export function parseCounters(stats: Buffer | undefined): LinkCounters {
   const at = (index: number): number =>
     stats !== undefined && stats.length >= 32 ? Number(stats.readBigUInt64LE(index * 8)) : 0
   return { rxPackets: at(0), txPackets: at(1), rxBytes: at(2), txBytes: at(3) }

@@ -1,17 +1,18 @@
 // All hooks of one network namespace: attaches interfaces as they come, lets go of them as they go, keeps our programs at
-// the head. Which interface gets which role is roles.ts's to say.
+// the head. Which interface gets which role is roles.ts's to say, what is done with one interface hooked.ts's.
 
-import { ExitCode, VethflowError } from '../errors.js'
-import { type AttachKind, Attachment, InterfaceGoneError, reasonOf } from './attach.js'
-import { removeIdleClsact, sweepClsact } from './clsact.js'
-import { addCounters, type HookCounters, type HookMap, noCounters } from './counters.js'
+import type { AttachKind } from './attach.js'
+import { sweepClsact } from './clsact.js'
+import { type HookCounters, type HookMap, noCounters } from './counters.js'
 import type { Features } from './features.js'
-import { hookNumber } from './hook.js'
+import { Hooked, type HookSurroundings } from './hooked.js'
 import { type Interface, type InterfaceChange, Interfaces } from './interfaces.js'
+import type { LinkCounters } from './link-message.js'
 import { NetlinkSocket } from './netlink.js'
 import { withNetns } from './netns.js'
 import type { Programs } from './programs.js'
 import { chooseRole, type Role, type RoleOptions } from './roles.js'
+import { runAside, runNow } from './slow-call.js'
 import type { Tunnel } from './tunnel-map.js'
 import { tunnelsOf } from './tunnels.js'
 
@@ -47,52 +48,72 @@ export interface NamespaceOptions {
   readonly programs: Programs
   readonly features: Features
   readonly hooks: HookMap
+  /**
+   * Wait for the kernel on another thread: follow(), poll() and checkHeads() then only begin what takes long, and
+   * `pending` says what is left. Only in the agent's own namespace, which all threads are in.
+   */
+  readonly aside?: boolean
 }
 
-interface Entry {
-  interface: Pick<Interface, 'ifindex' | 'name' | 'kind'>
-  role: Role | undefined
-  reason: string | undefined
-  problem: string | undefined
-  attachments: Attachment[]
-  reheaded: number
-  /** How often we may still go in front; refilled slowly, so that two who both want the head do not fight for ever. */
-  budget: number
+/** An interface that is not hooked, and why. */
+interface Uncovered {
+  readonly interface: Pick<Interface, 'ifindex' | 'name' | 'kind'>
+  readonly reason: string
 }
 
-const REHEAD_BUDGET = 5
 const REFILL_MS = 60_000
 /** clsact costs two netlink dumps a hook: this many interfaces a check. */
 const CLSACT_CHECKS = 32
-
 /**
- * Time poll() may spend on attaching before it lets the rest wait for the next call. A tcx attachment waits for an RCU
- * grace period, 5 to 20 ms: three hundred pods at once must not stop the reading of ring and maps for seconds.
+ * Time that poll() may spend on attaching, and checkHeads() on asking, before the rest waits for the next call: three
+ * hundred pods at once must not stop the reading of ring and maps for seconds.
  */
-const ATTACH_BUDGET_MS = 20
+const BUDGET_MS = 20
+const NO_COUNTERS: LinkCounters = { rxPackets: 0, txPackets: 0, rxBytes: 0, txBytes: 0 }
 
 /** Owns its attachments and netlink sockets, not the programs and maps. Close it before those. */
 export class Namespace {
   readonly netns: number
   /** Counters of hooks that have been detached, summed. */
   readonly retired: HookCounters = noCounters()
+  private readonly missed = { packets: 0 }
   private readonly options: NamespaceOptions
+  private readonly aside: boolean
   private readonly socket: NetlinkSocket
-  private readonly entries = new Map<number, Entry>()
-  /** Entries with a role that have not been tried yet, oldest first. */
-  private readonly waiting = new Set<Entry>()
+  private readonly around: HookSurroundings
+  private readonly entries = new Map<number, Hooked | Uncovered>()
+  /** Those with something to do, oldest first: an interface's last hooks are let go before it is hooked anew. */
+  private readonly queue = new Set<Hooked>()
+  /** What is being done aside. */
+  private inHand: Hooked | undefined
+  private working: Promise<void> | undefined
+  /** Thrown by the next poll(). */
+  private refusal: unknown
   /** Hooked since the last poll(). */
   private attached: number[] = []
   private roleOptions: RoleOptions | undefined
   private interfaces: Interfaces | undefined
   private refilledAt = performance.now()
   private nextCheck = 0
+  private nextClsact = 0
+  private stopped = false
   private closed = false
 
   constructor(options: NamespaceOptions) {
     this.options = options
     this.netns = options.netns
+    this.aside = options.aside === true && options.path === undefined
     this.socket = this.inside(() => NetlinkSocket.open())
+    const { netns, programs, features, hooks } = options
+    this.around = {
+      netns,
+      socket: this.socket,
+      programs,
+      features,
+      hooks,
+      retired: this.retired,
+      missed: this.missed,
+    }
   }
 
   /** Removes what killed processes left on clsact; gives how many filters. */
@@ -104,30 +125,43 @@ export class Namespace {
   follow(roles: RoleOptions = {}): void {
     this.roleOptions = roles
     this.interfaces ??= this.inside(() => Interfaces.open())
-    for (const device of this.interfaces.values()) this.consider(device)
-    this.attachWaiting(Number.POSITIVE_INFINITY)
+    for (const device of this.interfaces.values()) this.consider(device, undefined)
+    this.work(Number.POSITIVE_INFINITY)
     this.attached = []
   }
 
   /** Interfaces that are to be hooked and wait for their turn. */
   get pending(): number {
-    return this.waiting.size
+    let count = this.inHand?.wanted && this.inHand.unfinished ? 1 : 0
+    for (const entry of this.queue) if (entry.wanted && entry.unfinished) count++
+    return count
+  }
+
+  /** Packets that crossed interfaces before they were hooked, or while they were hooked anew, by their own counters. */
+  get missedPackets(): number {
+    return this.missed.packets
   }
 
   /**
-   * What rtnetlink told since the last call. Interfaces that went are unhooked; those that came are hooked, as many as
-   * fit into 20 ms, the rest at the next calls; each is told as attached. Needs follow().
+   * What rtnetlink told since the last call. Interfaces that went are unhooked; those that came are hooked, aside or as
+   * many as fit into 20 ms, the rest at the next calls; each is told as attached. Needs follow(). Throws NO_PERMISSION
+   * when attaching was refused for want of one.
    */
   poll(): InterfaceChange[] {
+    if (this.refusal !== undefined) {
+      const refusal = this.refusal
+      this.refusal = undefined
+      throw refusal
+    }
     const changes = this.interfaces?.poll() ?? []
     for (const change of changes) {
       const { ifindex } = change.interface
-      if (change.kind === 'gone') this.detach(ifindex)
+      if (change.kind === 'gone') this.drop(ifindex)
       // It may have gone again meanwhile: then a later change says so.
       else if (this.interfaces?.get(ifindex) === change.interface || change.kind === 'appeared')
-        this.consider(change.interface)
+        this.consider(change.interface, change.listed === true ? NO_COUNTERS : change.interface.counters)
     }
-    this.attachWaiting(ATTACH_BUDGET_MS)
+    this.work(BUDGET_MS)
     for (const ifindex of this.attached.splice(0)) {
       const device = this.interfaces?.get(ifindex)
       if (device !== undefined) changes.push({ kind: 'attached', interface: device })
@@ -142,7 +176,10 @@ export class Namespace {
 
   /** The tunnels that end in this namespace. */
   tunnels(): Tunnel[] {
-    return tunnelsOf(this.list(), (ifindex) => this.entries.get(ifindex)?.attachments.length === 2)
+    return tunnelsOf(this.list(), (ifindex) => {
+      const entry = this.entries.get(ifindex)
+      return entry instanceof Hooked && entry.attach !== undefined
+    })
   }
 
   /** The interfaces' own counters now. Needs follow(). */
@@ -151,60 +188,68 @@ export class Namespace {
   }
 
   /**
-   * Hooks both directions of an interface in a role. What goes wrong with one interface is its `problem` in status and
-   * is tried again by checkHeads(); only the lack of a permission is thrown.
+   * Hooks both directions of an interface in a role before it returns. What goes wrong with one interface is its
+   * `problem` in status and is tried again by checkHeads(); only the lack of a permission is thrown.
    */
-  attach(device: Pick<Interface, 'ifindex' | 'name' | 'kind'>, role: Role): void {
-    const entry = this.enlist(device, role)
-    this.waiting.delete(entry)
-    if (entry.attachments.length === 0) this.tryAttach(entry)
+  attach(device: Hooked['interface'], role: Role): void {
+    this.enlist(device, role, undefined)
+    this.workNow(Number.POSITIVE_INFINITY)
   }
 
   /** Unhooks an interface, gone or not. Nothing when it is not hooked. */
   detach(ifindex: number): void {
-    const entry = this.entries.get(ifindex)
-    if (entry === undefined) return
-    this.entries.delete(ifindex)
-    this.waiting.delete(entry)
-    this.letGo(entry)
+    this.drop(ifindex)
+    this.work(0)
   }
 
   /**
    * Makes sure that every hook is still ours and at the head; goes in front again where somebody took it, and says so in
-   * status where it cannot. Tries again what could not be attached. Meant for once a second.
+   * status where it cannot. Tries again what could not be attached. Meant for once a second; what does not fit into 20
+   * ms is looked at the next time.
    */
   checkHeads(): void {
+    const hooked = [...this.entries.values()].filter((entry) => entry instanceof Hooked)
     if (performance.now() - this.refilledAt > REFILL_MS) {
       this.refilledAt = performance.now()
-      for (const entry of this.entries.values()) entry.budget = Math.min(entry.budget + 1, REHEAD_BUDGET)
+      for (const entry of hooked) entry.refill()
     }
-    const all = [...this.entries.values()]
-    const behindClsact = all.filter((entry) => entry.attachments[0]?.kind === 'clsact')
-    const due = new Set<Entry>()
-    for (let i = 0; i < Math.min(CLSACT_CHECKS, behindClsact.length); i++)
-      due.add(behindClsact[this.nextCheck++ % behindClsact.length] as Entry)
+    const onClsact = hooked.filter((entry) => entry.attach === 'clsact')
+    const due = new Set<Hooked>()
+    for (let i = 0; i < Math.min(CLSACT_CHECKS, onClsact.length); i++)
+      due.add(onClsact[this.nextClsact++ % onClsact.length] as Hooked)
+    const began = performance.now()
     this.inside(() => {
-      for (const entry of all) {
-        if (entry.role === undefined || this.waiting.has(entry)) continue
-        if (entry.attachments.length === 0) this.tryAttach(entry)
-        else if (entry.attachments[0]?.kind === 'tcx' || due.has(entry)) this.checkHead(entry)
+      for (let i = 0; i < hooked.length; i++) {
+        const entry = hooked[this.nextCheck++ % hooked.length] as Hooked
+        if (entry === this.inHand || this.queue.has(entry)) continue
+        const { attach } = entry
+        if (attach === undefined || ((attach === 'tcx' || due.has(entry)) && entry.look()))
+          this.queue.add(entry)
+        if (performance.now() - began > BUDGET_MS) break
       }
     })
+    this.work(Number.POSITIVE_INFINITY)
   }
 
-  status(): InterfaceStatus[] {
-    return [...this.entries.values()].map((entry) => {
-      const attach = entry.attachments[0]?.kind
-      return {
+  /** All interfaces, or those of `ifindexes` that are there. */
+  status(ifindexes: Iterable<number> = this.entries.keys()): InterfaceStatus[] {
+    return [...ifindexes].flatMap((ifindex) => {
+      const entry = this.entries.get(ifindex)
+      if (entry === undefined) return []
+      const about = {
         netns: this.netns,
         ifindex: entry.interface.ifindex,
         name: entry.interface.name,
         kind: entry.interface.kind,
-        reheaded: entry.reheaded,
-        ...(entry.role === undefined ? {} : { role: entry.role }),
+      }
+      if (!(entry instanceof Hooked)) return { ...about, reheaded: 0, reason: entry.reason }
+      const { role, attach, problem, reheaded } = entry
+      return {
+        ...about,
+        reheaded,
+        role,
         ...(attach === undefined ? {} : { attach }),
-        ...(entry.reason === undefined ? {} : { reason: entry.reason }),
-        ...(entry.problem === undefined ? {} : { problem: entry.problem }),
+        ...(problem === undefined ? {} : { problem }),
       }
     })
   }
@@ -213,153 +258,106 @@ export class Namespace {
   hookCounters(): NamedHookCounters[] {
     const found: NamedHookCounters[] = []
     for (const entry of this.entries.values()) {
-      for (const { ifindex, egress } of entry.attachments) {
-        const hook = hookNumber(ifindex, egress, this.netns)
-        const counters = this.options.hooks.read(hook)
-        if (counters !== undefined)
-          found.push({ netns: this.netns, ifindex, name: entry.interface.name, egress, hook, ...counters })
-      }
+      if (!(entry instanceof Hooked)) continue
+      const { ifindex, name } = entry.interface
+      for (const counters of entry.counters()) found.push({ netns: this.netns, ifindex, name, ...counters })
     }
     return found
   }
 
-  /** Detaches everything and closes the sockets. Idempotent. */
+  /** Begins nothing more aside. Gives what is still being done there, which close() must wait for; undefined: nothing. */
+  stop(): Promise<void> | undefined {
+    this.stopped = true
+    return this.working
+  }
+
+  /** Detaches everything and closes the sockets, before it returns. Idempotent. */
   close(): void {
     if (this.closed) return
     this.closed = true
-    for (const ifindex of [...this.entries.keys()]) this.detach(ifindex)
+    for (const ifindex of [...this.entries.keys()]) this.drop(ifindex)
+    this.workNow(Number.POSITIVE_INFINITY)
     this.interfaces?.close()
     this.socket.close()
   }
 
-  private consider(device: Interface): void {
+  /** `since`: the interface's counters from which on it is to be captured; undefined: from when it is. */
+  private consider(device: Interface, since: LinkCounters | undefined): void {
     const choice = chooseRole(device, this.roleOptions)
     if (choice.role !== undefined) {
-      const entry = this.enlist(device, choice.role)
-      if (entry.attachments.length === 0) this.waiting.add(entry)
+      this.enlist(device, choice.role, since)
       return
     }
-    this.detach(device.ifindex)
-    this.entries.set(device.ifindex, newEntry(device, undefined, choice.reason))
+    this.drop(device.ifindex)
+    this.entries.set(device.ifindex, { interface: device, reason: choice.reason })
   }
 
-  /** The entry of an interface in this role; what it was before in another role is let go. */
-  private enlist(device: Entry['interface'], role: Role): Entry {
+  /** Sees to it that an interface gets hooked in this role; what it was before in another role is let go. */
+  private enlist(device: Hooked['interface'], role: Role, since: LinkCounters | undefined): void {
     const known = this.entries.get(device.ifindex)
-    if (known?.role === role) {
+    if (known instanceof Hooked && known.role === role) {
       known.interface = device
-      return known
+      if (known.unfinished && known !== this.inHand) this.queue.add(known)
+      return
     }
-    this.detach(device.ifindex)
-    const entry = newEntry(device, role, undefined)
+    const entry = new Hooked(this.around, device, role, since)
+    this.drop(device.ifindex, entry)
     this.entries.set(device.ifindex, entry)
-    return entry
+    this.queue.add(entry)
   }
 
-  private attachWaiting(budgetMs: number): void {
+  /** Forgets an interface; its hooks are let go by the next work. */
+  private drop(ifindex: number, successor?: Hooked): void {
+    const entry = this.entries.get(ifindex)
+    this.entries.delete(ifindex)
+    if (!(entry instanceof Hooked)) return
+    entry.leave(successor)
+    if (entry.unfinished) this.queue.add(entry)
+    else this.queue.delete(entry)
+  }
+
+  private work(budgetMs: number): void {
+    if (!this.aside) this.workNow(budgetMs)
+    else if (this.queue.size > 0 && !this.stopped) this.working ??= this.workAside()
+  }
+
+  /** Works the queue off on this thread. What is to be let go is let go in any case. */
+  private workNow(budgetMs: number): void {
     const began = performance.now()
-    for (const entry of this.waiting) {
-      this.waiting.delete(entry)
-      this.tryAttach(entry)
-      if (performance.now() - began >= budgetMs) return
+    for (const entry of [...this.queue]) {
+      if (entry.wanted && performance.now() - began > budgetMs) continue
+      this.queue.delete(entry)
+      this.done(
+        entry,
+        this.inside(() => runNow(entry.work())),
+      )
     }
   }
 
-  private tryAttach(entry: Entry): void {
-    if (entry.role === undefined) return
+  private async workAside(): Promise<void> {
+    for (const entry of this.queue) {
+      if (this.stopped) break
+      this.queue.delete(entry)
+      this.inHand = entry
+      try {
+        this.done(entry, await runAside(entry.work()))
+      } catch (error) {
+        this.refusal = error
+      }
+      this.inHand = undefined
+      // Not every piece of work has waited for something: the event loop has its turn all the same.
+      await new Promise(setImmediate)
+    }
+    this.working = undefined
+  }
+
+  private done(entry: Hooked, outcome: 'attached' | 'done' | 'gone'): void {
     const { ifindex } = entry.interface
-    try {
-      const programs = this.options.programs.role(entry.role)
-      for (const egress of [false, true]) {
-        this.options.hooks.insert(hookNumber(ifindex, egress, this.netns))
-        entry.attachments.push(this.hook(ifindex, egress, egress ? programs.egress : programs.ingress))
-      }
-      entry.problem = undefined
-      this.attached.push(ifindex)
-    } catch (error) {
-      this.letGo(entry)
-      if (error instanceof InterfaceGoneError) {
-        this.entries.delete(ifindex)
-        return
-      }
-      if (error instanceof VethflowError && error.exitCode === ExitCode.NO_PERMISSION) {
-        this.entries.delete(ifindex)
-        throw error
-      }
-      entry.problem = `not captured: ${reasonOf(error)}`
-    }
-  }
-
-  private hook(ifindex: number, egress: boolean, program: Attachment['program']): Attachment {
-    const { features } = this.options
-    return this.inside(() =>
-      Attachment.create(this.socket, ifindex, egress, program, {
-        tcx: features.enabled('tcx'),
-        clsact: features.enabled('clsact'),
-      }),
-    )
-  }
-
-  private checkHead(entry: Entry): void {
-    let problem: string | undefined
-    for (const [index, attachment] of entry.attachments.entries()) {
-      const { ifindex, egress, program } = attachment
-      let head = attachment.head()
-      if (head.state === 'head') continue
-      const mayReplace = entry.budget > 0
-      if (mayReplace) {
-        entry.budget--
-        entry.reheaded++
-        attachment.detach()
-        try {
-          const again = this.hook(ifindex, egress, program)
-          entry.attachments[index] = again
-          head = again.head()
-        } catch (error) {
-          this.letGo(entry)
-          if (error instanceof InterfaceGoneError) return
-          entry.problem = `not captured: ${reasonOf(error)}`
-          return
-        }
-      }
-      const direction = egress ? 'egress' : 'ingress'
-      if (head.state === 'behind')
-        problem = `${head.before} runs before vethflow at ${direction} and may hide packets from it`
-      else if (head.state === 'gone')
-        problem = `vethflow was taken off ${direction} and does not capture there`
-    }
-    entry.problem = problem
-  }
-
-  /** Detaches, then deletes the hooks: as long as they are in the map they count as alive. */
-  private letGo(entry: Entry): void {
-    const attachments = entry.attachments.splice(0)
-    const madeQdisc = attachments.some((attachment) => attachment.madeQdisc)
-    for (const attachment of attachments) attachment.detach()
-    const { ifindex } = entry.interface
-    if (madeQdisc) removeIdleClsact(this.socket, ifindex)
-    for (const egress of [false, true]) {
-      const hook = hookNumber(ifindex, egress, this.netns)
-      const counters = this.options.hooks.read(hook)
-      if (counters === undefined) continue
-      addCounters(this.retired, counters)
-      this.options.hooks.delete(hook)
-    }
+    if (outcome === 'attached') this.attached.push(ifindex)
+    if (outcome === 'gone' && this.entries.get(ifindex) === entry) this.entries.delete(ifindex)
   }
 
   private inside<T>(run: () => T): T {
     return this.options.path === undefined ? run() : withNetns(this.options.path, run)
-  }
-}
-
-function newEntry(device: Entry['interface'], role: Role | undefined, reason: string | undefined): Entry {
-  return {
-    interface: device,
-    role,
-    reason,
-    problem: undefined,
-    attachments: [],
-    reheaded: 0,
-    budget: REHEAD_BUDGET,
   }
 }

@@ -39,6 +39,11 @@ export interface ObjectOptions {
   readonly sizes?: Readonly<Partial<Record<MapName, number>>>
   /** The constant `netns_number`; 0 unless given. */
   readonly netnsNumber?: number
+  /**
+   * The kernel has no type information: do without. Programs that read the kernel's own structures (conntrack) must not
+   * be among `programs` then.
+   */
+  readonly withoutBtf?: boolean
   /** Use this object's maps instead of making new ones. */
   readonly shareMapsOf?: BpfObject
 }
@@ -102,7 +107,7 @@ export class BpfObject {
 
     const log = Buffer.alloc(LOG_SIZE)
     const { result, messages } = withMessages(() => {
-      const opened = openMemory(bytes, log)
+      const opened = openMemory(bytes, log, options.withoutBtf === true ? options.path : undefined)
       if (opened === null) return -errno()
       try {
         const programs = selectPrograms(opened, options.programs)
@@ -185,12 +190,18 @@ export function setConstant(elf: Elf, name: string, value: number): void {
   new DataView(section.bytes.buffer, section.bytes.byteOffset).setUint32(symbol.value, value, true)
 }
 
-/** Opens with struct bpf_object_open_opts: the object's name (visible in `bpftool map`) and the verifier's log. */
-export function openMemory(bytes: Buffer, log: Buffer): ObjectPointer | null {
+/**
+ * Opens with struct bpf_object_open_opts: the object's name (visible in `bpftool map`), the verifier's log, and a file
+ * whose type information stands for the kernel's. libbpf asks for the kernel's if a single program of the file needs it,
+ * also one that is not loaded: the file's own is as good as any for those that need none.
+ */
+export function openMemory(bytes: Buffer, log: Buffer, btfPath?: string): ObjectPointer | null {
   const name = Buffer.from('vethflow\0')
+  const btf = btfPath === undefined ? undefined : Buffer.from(`${btfPath}\0`)
   const options = Buffer.alloc(80)
   options.writeBigUInt64LE(BigInt(options.length), 0) // sz
   options.writeBigUInt64LE(address(name), 8) // object_name
+  if (btf !== undefined) options.writeBigUInt64LE(address(btf), 48) // btf_custom_path
   options.writeBigUInt64LE(address(log), 56) // kernel_log_buf
   options.writeBigUInt64LE(BigInt(log.length), 64) // kernel_log_size
   return libbpf().bpf_object__open_mem(bytes, bytes.length, options)
@@ -234,6 +245,13 @@ export function loadError(
   return new VethflowError('BPF_LOAD', `cannot load the BPF object ${path}`, {
     cause,
     exitCode: ExitCode.UNAVAILABLE,
-    ...(number === Errno.ENOMEM ? { hint: 'Lower --max-connections' } : {}),
+    ...hintOf(number, messages),
   })
+}
+
+function hintOf(number: number, messages: readonly string[]): { hint?: string } {
+  if (number === Errno.ENOMEM) return { hint: 'Lower --max-connections' }
+  if (messages.some((message) => message.includes('vmlinux BTF')))
+    return { hint: 'Run on a kernel with type information (CONFIG_DEBUG_INFO_BTF)' }
+  return {}
 }

@@ -2,6 +2,7 @@
 // /proc/self/status and changes nothing.
 
 import { readFileSync } from 'node:fs'
+import { release } from 'node:os'
 import { ExitCode, VethflowError } from '../errors.js'
 
 /** Bit numbers of linux/capability.h. */
@@ -25,9 +26,19 @@ export function missingCapabilities(needed: readonly Capability[], effective: bi
   )
 }
 
+/**
+ * Throws NO_PERMISSION when this process lacks what loading and attaching needs: before anything is tried, since where
+ * there is no interface yet nothing would be refused. Where /proc says nothing of it, the kernel's refusals will.
+ */
+export function requireCapabilities(): void {
+  const effective = ownCapabilities()
+  if (effective === undefined || missingCapabilities(NEEDED, effective).length === 0) return
+  throw permissionError('capture')
+}
+
 /** True when this process lacks a capability that loading and attaching needs. */
 export function lacksCapability(): boolean {
-  return missingCapabilities(NEEDED, ownCapabilities()).length > 0
+  return missingCapabilities(NEEDED, ownCapabilities() ?? 0n).length > 0
 }
 
 /**
@@ -39,7 +50,7 @@ export function permissionError(
   needed: readonly Capability[] = NEEDED,
   cause?: unknown,
 ): VethflowError {
-  const missing = missingCapabilities(needed, ownCapabilities())
+  const missing = missingCapabilities(needed, ownCapabilities() ?? 0n)
   const options = { exitCode: ExitCode.NO_PERMISSION, ...(cause === undefined ? {} : { cause }) }
   if (missing.length > 0)
     return new VethflowError(
@@ -50,6 +61,12 @@ export function permissionError(
         hint: `Run as root, or grant ${list(needed)}`,
       },
     )
+  const locked = lockedMemory(read('/proc/self/limits'), release())
+  if (locked !== undefined)
+    return new VethflowError('NO_PERMISSION', `no permission to ${action}: ${locked}`, {
+      ...options,
+      hint: 'Raise the limit (ulimit -l unlimited, LimitMEMLOCK=infinity), or grant CAP_SYS_RESOURCE',
+    })
   return new VethflowError(
     'NO_PERMISSION',
     `no permission to ${action}, though ${list(needed)} ${needed.length === 1 ? 'is' : 'are'} there: a user namespace or a security module forbids it`,
@@ -57,11 +74,29 @@ export function permissionError(
   )
 }
 
-function ownCapabilities(): bigint {
+/**
+ * Before Linux 5.11 BPF maps count as locked memory, and too little of it is refused like the lack of a permission. What
+ * there is to say of that from a text like /proc/self/limits and a kernel release; undefined: nothing.
+ */
+export function lockedMemory(limits: string | undefined, kernel: string): string | undefined {
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(kernel) ?? []
+  if (major === undefined || Number(major) > 5 || (Number(major) === 5 && Number(minor) >= 11))
+    return undefined
+  const soft = /^Max locked memory\s+(\d+)\s/m.exec(limits ?? '')?.[1]
+  if (soft === undefined) return undefined
+  return `before Linux 5.11 maps are locked memory, of which this process may have ${Math.floor(Number(soft) / 1024)} KiB`
+}
+
+function ownCapabilities(): bigint | undefined {
+  const status = read('/proc/self/status')
+  return status === undefined ? undefined : effectiveCapabilities(status)
+}
+
+function read(path: string): string | undefined {
   try {
-    return effectiveCapabilities(readFileSync('/proc/self/status', 'utf8'))
+    return readFileSync(path, 'utf8')
   } catch {
-    return 0n
+    return undefined
   }
 }
 

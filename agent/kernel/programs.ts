@@ -95,6 +95,7 @@ export class Programs {
       programs: [`${role}_ingress`, egress],
       sizes: this.options.sizes,
       netnsNumber: this.options.netns,
+      withoutBtf: !this.options.features.enabled('btf'),
       ...(share === undefined ? {} : { shareMapsOf: share }),
     })
     try {

@@ -2,26 +2,48 @@
 // descriptor, so also when the process is killed. Always at the head of the chain: behind a program that ends it
 // (TCX_PASS, a redirect) we would see nothing.
 
-import { closeSync } from 'node:fs'
+import { close, closeSync } from 'node:fs'
 import { Errno, errnoName } from './ffi.js'
 import { BPF_TCX_EGRESS, BPF_TCX_INGRESS, libbpf } from './libbpf.js'
+import type { SlowCall } from './slow-call.js'
 
 const BPF_F_BEFORE = 1 << 3
 const MAX_CHAIN = 64
 /** struct bpf_link_create_opts of libbpf 1.1. */
 const LINK_CREATE_OPTIONS_SIZE = 64
 
-/** Puts a program at the head. Gives the link's file descriptor, which the caller closes, or a negative errno. */
-export function createTcxLink(programFd: number, ifindex: number, egress: boolean): number {
+/** The same for every call and never changed: it is read on another thread. */
+const AT_HEAD = ((): Buffer => {
   const options = Buffer.alloc(LINK_CREATE_OPTIONS_SIZE)
   options.writeUInt32LE(LINK_CREATE_OPTIONS_SIZE, 0)
   options.writeUInt32LE(BPF_F_BEFORE, 8)
-  return libbpf().bpf_link_create(programFd, ifindex, hookOf(egress), options)
+  return options
+})()
+
+/** Puts a program at the head. Gives the link's file descriptor, which the caller closes, or a negative errno. */
+export function createTcxLink(programFd: number, ifindex: number, egress: boolean): SlowCall {
+  const hook = hookOf(egress)
+  return {
+    now: () => libbpf().bpf_link_create(programFd, ifindex, hook, AT_HEAD),
+    aside: () =>
+      new Promise((resolve, reject) => {
+        libbpf().bpf_link_create.async(programFd, ifindex, hook, AT_HEAD, (error, result) =>
+          error === null ? resolve(result) : reject(error),
+        )
+      }),
+  }
 }
 
-/** Closes a link, which takes the program off the hook. */
-export function closeTcxLink(linkFd: number): void {
-  closeSync(linkFd)
+/** Closes a link, which takes the program off the hook. Gives 0. */
+export function closeTcxLink(linkFd: number): SlowCall {
+  return {
+    now: () => {
+      closeSync(linkFd)
+      return 0
+    },
+    aside: () =>
+      new Promise((resolve, reject) => close(linkFd, (error) => (error ? reject(error) : resolve(0)))),
+  }
 }
 
 /** Ids of the programs on the hook in the order in which they run, the first 64; a negative errno when it cannot say. */

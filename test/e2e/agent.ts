@@ -13,6 +13,7 @@ export interface AgentOptions {
   readonly interfaces?: readonly string[]
   readonly updateInterval?: string
   readonly flags?: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
   /** What the test wants to see of the stream; all unless given. */
   readonly filters?: readonly FilterSpec[]
 }
@@ -49,18 +50,21 @@ export class RunningAgent {
     name: string,
     options: AgentOptions = {},
   ): Promise<RunningAgent> {
-    const task = await node.start([
-      process.execPath,
-      CLI,
-      'agent',
-      '--node-name',
-      name,
-      ...(options.manifests === undefined ? ['--no-kubernetes'] : ['--manifests', options.manifests]),
-      ...(options.interfaces ?? []).flatMap((glob) => ['--interface', glob]),
-      '--update-interval',
-      options.updateInterval ?? '1s',
-      ...(options.flags ?? []),
-    ])
+    const task = await node.start(
+      [
+        process.execPath,
+        CLI,
+        'agent',
+        '--node-name',
+        name,
+        ...(options.manifests === undefined ? ['--no-kubernetes'] : ['--manifests', options.manifests]),
+        ...(options.interfaces ?? []).flatMap((glob) => ['--interface', glob]),
+        '--update-interval',
+        options.updateInterval ?? '1s',
+        ...(options.flags ?? []),
+      ],
+      options.env === undefined ? {} : { env: options.env },
+    )
     await task.said(/"msg":"capturing"/, 20_000)
     const { port, task: forward } = await bed.forward(node, '127.0.0.1:4280')
     const agent = new RunningAgent(task, forward, port)

@@ -81,7 +81,7 @@ async function untilStatus(
     const names = interfaces.filter((i) => i.attach !== undefined && i.attach !== '').map((i) => i.name ?? '')
     if (test(names)) return performance.now() - began
     if (performance.now() - began > 40_000) throw new Error(`not within 40 s: ${what}`)
-    await new Promise((wake) => setTimeout(wake, 20))
+    await new Promise((wake) => setTimeout(wake, 250))
   }
 }
 

@@ -3,21 +3,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Datapath } from '../../../agent/kernel/datapath.js'
 import { hookNumber } from '../../../agent/kernel/hook.js'
+import { view, view4 } from '../../../agent/kernel/layout.gen.js'
 import type { InterfaceStatus } from '../../../agent/kernel/namespace.js'
 import { queryTcx } from '../../../agent/kernel/tcx.js'
-import {
-  bpfDescriptors,
-  collectGarbage,
-  descriptors,
-  ifindexOf,
-  ip,
-  Node,
-  packetsTo,
-  run,
-  sendUdp,
-  tcxLinks,
-  until,
-} from './support.js'
+import { bpfDescriptors, ifindexOf, ip, Node, packetsTo, run, sendUdp, tcxLinks, until } from './support.js'
 
 const SMALL = { maxConnections: 4096, ringBytes: 65536 }
 let node: Node
@@ -28,8 +17,8 @@ beforeEach(() => {
   datapath = Datapath.open(SMALL)
 })
 
-afterEach(() => {
-  datapath?.close()
+afterEach(async () => {
+  await datapath?.close()
   node.close()
 })
 
@@ -164,48 +153,6 @@ describe('attaching', () => {
     expect(datapath.retiredCounters().otherPackets).toBeGreaterThanOrEqual(seen)
   })
 
-  it('leaves nothing of 300 veths that came and went', async () => {
-    datapath.follow()
-    const batch = (lines: string[]): void => {
-      run('bash', '-c', `printf '%s\n' ${lines.map((line) => `'${line}'`).join(' ')} | ip -batch -`)
-    }
-    const cycle = async (many: number): Promise<void> => {
-      const pod = node.namespace()
-      const names = Array.from({ length: many }, (_, i) => `many${i}`)
-      let longest = 0
-      let attached = 0
-      batch(names.map((name) => `link add ${name} type veth peer name p${name} netns ${pod}`))
-      await until('all attached', 20_000, () => {
-        const before = performance.now()
-        attached += datapath.poll().filter(({ kind }) => kind === 'attached').length
-        longest = Math.max(longest, performance.now() - before)
-        return datapath.status().interfaces.filter(({ attach }) => attach === 'tcx').length === many
-      })
-      // The reading of ring and maps goes on between: no call takes long.
-      expect(longest).toBeLessThan(200)
-      expect(datapath.pending).toBe(0)
-      expect(attached).toBe(many)
-      expect(tcxLinks()).toBe(2 * many)
-      expect(datapath.hookCounters()).toHaveLength(2 * many)
-      ip(`netns del ${pod}`)
-      await until('all gone', 20_000, () => {
-        datapath.poll()
-        return datapath.status().interfaces.length === 1
-      })
-    }
-    // Once, so that what is allocated once is not held against the second time.
-    await cycle(30)
-    collectGarbage()
-    const rss = process.memoryUsage().rss
-    const before = descriptors()
-    await cycle(300)
-    collectGarbage()
-    expect(descriptors()).toEqual(before)
-    expect(tcxLinks()).toBe(0)
-    expect(datapath.hookCounters()).toEqual([])
-    expect(process.memoryUsage().rss - rss).toBeLessThan(10 * 1024 * 1024)
-  })
-
   it('closes without leaving a descriptor, a program or a map', () => {
     node.pod('v7', 9)
     datapath.follow()
@@ -256,3 +203,76 @@ describe('another namespace', () => {
     expect(ifindexOf('v9')).toBeGreaterThan(0)
   })
 })
+
+describe('packets before the hooks are there', () => {
+  /** Both ends up, a neighbour each way, no hook yet. */
+  function early(index: number): { pod: string; send: (count: number) => void } {
+    const pod = node.pod(`early${index}`, index)
+    return { pod, send: (count) => sendUdp(pod, index, 4200 + index, count) }
+  }
+
+  it('are told as missed, to the packet', () => {
+    datapath.follow()
+    const { send } = early(31)
+    send(7)
+    datapath.poll()
+    expect(statusOf('early31')).toMatchObject({ attach: 'tcx' })
+    send(5)
+    expect(packetsTo(datapath, 4231)).toBe(5)
+    const counters = datapath.linkCounters().get(ifindexOf('early31'))
+    const carried = (counters?.rxPackets ?? 0) + (counters?.txPackets ?? 0)
+    const seen = views(datapath) + datapath.hookCounters().reduce((sum, one) => sum + one.otherPackets, 0)
+    expect(datapath.missedPackets()).toBeGreaterThanOrEqual(7)
+    expect(carried).toBe(seen + datapath.missedPackets())
+  })
+
+  it('are not told of interfaces that were there before us', () => {
+    const { send } = early(32)
+    send(7)
+    datapath.follow()
+    send(5)
+    expect(packetsTo(datapath, 4232)).toBe(5)
+    expect(datapath.missedPackets()).toBe(0)
+  })
+
+  it('are not told of what an interface carried in another namespace before it came here', () => {
+    const elsewhere = node.namespace()
+    const { pod, send } = early(33)
+    send(9)
+    ip(`link set early33 netns ${elsewhere}`)
+    datapath.follow()
+    ip(`-n ${elsewhere} link set early33 netns ${node.name}`)
+    datapath.poll()
+    expect(statusOf('early33')).toMatchObject({ attach: 'tcx' })
+    expect(datapath.missedPackets()).toBe(0)
+    expect(ip(`-n ${pod} -o link show eth0`)).toContain('eth0')
+  })
+
+  it('are told of an interface that could not be hooked at first', async () => {
+    await datapath.close()
+    datapath = Datapath.open({ ...SMALL, disable: new Set(['tcx']) })
+    const { send } = early(34)
+    // A filter of another kind holds each priority that we would take.
+    run('tc', 'qdisc', 'add', 'dev', 'early34', 'clsact')
+    for (const priority of [1, 2, 3, 4])
+      run('tc', ...`filter add dev early34 ingress protocol ip prio ${priority} u32 match u32 0 0`.split(' '))
+    datapath.follow()
+    expect(statusOf('early34')?.problem).toMatch(/^not captured/)
+    send(6)
+    run('tc', ...'filter del dev early34 ingress protocol ip prio 1'.split(' '))
+    datapath.checkHeads()
+    expect(statusOf('early34')).toMatchObject({ attach: 'clsact' })
+    expect(datapath.missedPackets()).toBeGreaterThanOrEqual(6)
+  })
+})
+
+/** Packets of all IPv4 views. */
+function views(of: Datapath): number {
+  let packets = 0
+  const { valueWords } = of.strides(4)
+  of.drain(4, (_keys, values, count) => {
+    for (let i = 0; i < count; i++)
+      for (const dir of [0, 1]) packets += values[i * valueWords + (view4.view + view.packets) / 4 + dir] ?? 0
+  })
+  return packets
+}

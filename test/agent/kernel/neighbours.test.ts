@@ -1,9 +1,9 @@
 // Foreign programs on the hooks that we use: whatever they return and whenever they came, no packet is hidden from us at
 // ingress, and none is lost to the neighbour or to the pod because of us.
 
-import { closeSync, readFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { FILTER_HANDLE } from '../../../agent/kernel/clsact.js'
+import { attachClsact, FILTER_HANDLE } from '../../../agent/kernel/clsact.js'
 import { Datapath } from '../../../agent/kernel/datapath.js'
 import type { InterfaceStatus } from '../../../agent/kernel/namespace.js'
 import { NetlinkSocket } from '../../../agent/kernel/netlink.js'
@@ -76,7 +76,7 @@ function drainVeth(): { ifindex: number; arrived: () => number } {
 
 type Attach = (fd: number) => void
 const tcxHead: Attach = (fd) => {
-  const link = createTcxLink(fd, ifindex, false)
+  const link = createTcxLink(fd, ifindex, false).now()
   expect(link).toBeGreaterThan(0)
   open.push(link)
 }
@@ -210,5 +210,26 @@ describe('on clsact', () => {
   it('takes its qdisc along when nobody else is there', () => {
     start(['tcx']).close()
     expect(run('tc', 'qdisc', 'show', 'dev', 'v0')).not.toContain('clsact')
+  })
+
+  it('takes its qdisc along also after it went in front again', () => {
+    const us = start(['tcx'])
+    clsact(1)(program({ verdict: OK }))
+    us.checkHeads()
+    expect(v0()).toMatchObject({ reheaded: 1 })
+    run('tc', ...'filter del dev v0 ingress prio 1 handle 1 bpf'.split(' '))
+    void us.close()
+    expect(run('tc', 'qdisc', 'show', 'dev', 'v0')).not.toContain('clsact')
+  })
+
+  it('leaves no qdisc behind where the kernel refuses the filter', () => {
+    const socket = NetlinkSocket.open()
+    const notAProgram = openSync('/dev/null', 'r')
+    open.push(notAProgram)
+    expect(() => attachClsact(socket, ifindex, false, notAProgram, 'veth_ingress')).toThrow(
+      expect.objectContaining({ code: 'NETLINK' }),
+    )
+    expect(run('tc', 'qdisc', 'show', 'dev', 'v0')).not.toContain('clsact')
+    socket.close()
   })
 })

@@ -1,9 +1,9 @@
 // Reads a YAML configuration file whose keys are a command's flags. May not interpret values: that is the flags' work.
 
 import { readFileSync, statSync } from 'node:fs'
-import { parse } from 'yaml'
+import { parse, YAMLParseError } from 'yaml'
 
-import { usageError } from './errors.js'
+import { fileProblem, usageError } from './errors.js'
 import { type FlagTable, nearest, quote } from './flags.js'
 
 const MAX_CONFIG_BYTES = 1 << 20
@@ -46,19 +46,18 @@ export function readConfigFile(path: string, table: FlagTable): ReadonlyMap<stri
 function parseYaml(path: string): unknown {
   let text: string
   try {
-    const stat = statSync(path)
-    if (!stat.isFile() || stat.size > MAX_CONFIG_BYTES) {
-      throw new Error('not a file of at most 1 MiB')
-    }
+    if (statSync(path).size > MAX_CONFIG_BYTES) throw new Error('it is larger than 1 MiB')
     text = readFileSync(path, 'utf8')
   } catch (cause) {
-    throw usageError(`--config takes a file that can be read, and ${quote(path)} cannot: ${reason(cause)}`)
+    throw usageError(
+      `--config takes a file that can be read, and ${quote(path)} cannot: ${fileProblem(cause)}`,
+    )
   }
   try {
     // Aliases are not followed without bound: yaml's maxAliasCount stands at 100.
     return parse(text, { prettyErrors: false, logLevel: 'error' })
   } catch (cause) {
-    throw usageError(`--config takes a YAML file, and ${quote(path)} is not one: ${reason(cause)}`)
+    throw usageError(`--config takes a YAML file, and ${quote(path)} is not one: ${reason(cause, text)}`)
   }
 }
 
@@ -70,6 +69,9 @@ function scalar(value: unknown, name: string, path: string, takes: string): stri
   )
 }
 
-function reason(cause: unknown): string {
-  return cause instanceof Error ? (cause.message.split('\n', 1)[0] ?? '') : String(cause)
+/** What the parser says, and in which line. */
+function reason(cause: unknown, text: string): string {
+  if (!(cause instanceof YAMLParseError)) return fileProblem(cause)
+  const line = text.slice(0, cause.pos[0]).split('\n').length
+  return `line ${line}: ${cause.message.split('\n', 1)[0] ?? ''}`
 }

@@ -1,11 +1,21 @@
 // The flags of `vethflow agent` and what they come to. Decides nothing beyond what a person asked for; agent/main.ts acts.
 
+import { accessSync, constants } from 'node:fs'
 import { hostname } from 'node:os'
 
 import { readConfigFile } from './config-file.js'
-import { usageError } from './errors.js'
+import { fileProblem, usageError } from './errors.js'
 import { durationBetween, interfaceGlob, nodeName, oneOf, plainText, wholeNumber } from './flag-values.js'
-import { type FlagTable, flagError, laterFlag, listFlag, parseFlags, switchFlag, valueFlag } from './flags.js'
+import {
+  type FlagTable,
+  flagError,
+  laterFlag,
+  listFlag,
+  parseFlags,
+  quote,
+  switchFlag,
+  valueFlag,
+} from './flags.js'
 import { type AddressGroup, MOST_GROUPS, parseGroup } from './identity/groups.js'
 import type { IdentityMode } from './identity/kubernetes/cluster-size.js'
 import { FEATURES } from './kernel/features.js'
@@ -71,7 +81,7 @@ export const agentFlags = {
   identityMode: valueFlag<IdentityMode>({
     name: 'identity-mode',
     takes: 'auto|full|local',
-    help: "watch all pods, or this node's and look others up; auto: by the cluster's size",
+    help: "pods to watch: all, or this node's and ask for others; auto: by their number",
     parse: oneOf('auto', 'full', 'local'),
     fallback: 'auto',
     shownDefault: 'auto',
@@ -148,6 +158,8 @@ export function parseAgentConfig(
   if (values.addressGroup.length > MOST_GROUPS) {
     throw usageError(`--address-group may be given ${MOST_GROUPS} times at most`)
   }
+  requireReadable('--kubeconfig', 'a file that can be read', values.kubeconfig)
+  requireReadable('--manifests', 'a file or directory that can be read', values.manifests)
   return {
     nodeName: values.nodeName ?? hostname().toLowerCase(),
     kubeconfig: values.kubeconfig,
@@ -161,6 +173,16 @@ export function parseAgentConfig(
     maxConnections: values.maxConnections,
     ...serve,
     disableFeatures: values.disableFeature,
+  }
+}
+
+/** What is in it is for whoever opens it to say; that it is not there is a mistake on the command line. */
+function requireReadable(flag: string, takes: string, path: string | undefined): void {
+  if (path === undefined) return
+  try {
+    accessSync(path, constants.R_OK)
+  } catch (cause) {
+    throw usageError(`${flag} takes ${takes}, and ${quote(path)} cannot: ${fileProblem(cause)}`)
   }
 }
 

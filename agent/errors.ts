@@ -56,3 +56,21 @@ export function describeError(error: unknown): string {
   const hint = error instanceof VethflowError && error.hint !== undefined ? `. ${error.hint}` : ''
   return `${code}${[error.message, ...causes].join(': ')}${hint}`.replaceAll(/\s*\n\s*/g, ' ')
 }
+
+const FILE_PROBLEMS: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  ENOTDIR: 'a part of its path is no directory',
+  EISDIR: 'it is a directory',
+  EACCES: 'this user may not read it',
+  EPERM: 'this user may not read it',
+  ELOOP: 'its links lead round in a circle',
+  ENAMETOOLONG: 'its name is too long',
+}
+
+/** Why a file could not be read, in words. */
+export function fileProblem(cause: unknown): string {
+  const code: unknown = cause instanceof Error ? Reflect.get(cause, 'code') : undefined
+  const known = typeof code === 'string' ? FILE_PROBLEMS[code] : undefined
+  if (known !== undefined) return known
+  return cause instanceof Error ? (cause.message.split('\n', 1)[0] ?? '') : String(cause)
+}

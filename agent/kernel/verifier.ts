@@ -10,7 +10,7 @@ export class VerifierError extends VethflowError {
     super('VERIFIER', `the kernel's verifier refused a program: ${summary(log)}`, {
       cause,
       exitCode: ExitCode.UNAVAILABLE,
-      hint: 'Report it with the kernel version and the verifier log (vethflow agent --log-level debug)',
+      hint: 'Report it with the kernel version (uname -r); VETHFLOW_DEBUG=1 prints the whole log of the verifier',
     })
     this.name = 'VerifierError'
     this.log = log

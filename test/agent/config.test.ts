@@ -48,7 +48,7 @@ test('the contract gives the defaults', () => {
 test('flags of every form', () => {
   const config = parseAgentConfig(
     [
-      ...['--node-name', 'n1', '--manifests=cluster/', '--no-kubernetes', '--listen', '[::1]:0'],
+      ...['--node-name', 'n1', '--manifests=test/fixtures/', '--no-kubernetes', '--listen', '[::1]:0'],
       ...['--interface', 'veth*', '--interface=eth0', '--exclude-interface', 'docker?'],
       ...['--address-group', '10.20.0.0/16=the office', '--address-group=2001:db8::/32=lab'],
       ...['--identity-mode', 'local'],
@@ -59,7 +59,7 @@ test('flags of every form', () => {
   expect(config).toEqual({
     nodeName: 'n1',
     kubeconfig: undefined,
-    manifests: 'cluster/',
+    manifests: 'test/fixtures/',
     kubernetes: false,
     identityMode: 'local',
     addressGroups: [

@@ -26,9 +26,7 @@ export async function runCli(surroundings: CliSurroundings): Promise<number> {
     return await dispatch(name, surroundings)
   } catch (error) {
     surroundings.err(errorLine(name, error))
-    if (!(error instanceof VethflowError) && env.VETHFLOW_DEBUG !== undefined && error instanceof Error) {
-      surroundings.err(error.stack ?? '')
-    }
+    if (env.VETHFLOW_DEBUG !== undefined) surroundings.err(details(error))
     return error instanceof VethflowError ? error.exitCode : ExitCode.FAILED
   }
 }
@@ -101,4 +99,11 @@ function errorLine(name: string | undefined, error: unknown): string {
   const who = name === undefined || !Object.hasOwn(COMMANDS, name) ? 'vethflow' : `vethflow ${name}`
   const line = safe(text)
   return line.startsWith('vethflow') ? line : `${who}: ${line}`
+}
+
+/** For whoever mends it: what the verifier wrote, or where an error that nobody thought of came from. */
+function details(error: unknown): string {
+  if (!(error instanceof Error)) return ''
+  const log: unknown = Reflect.get(error, 'log')
+  return typeof log === 'string' ? log : (error.stack ?? '')
 }

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Datapath } from '../../../agent/kernel/datapath.js'
 import { FEATURES, Features } from '../../../agent/kernel/features.js'
 import { libbpf } from '../../../agent/kernel/libbpf.js'
-import { effectiveCapabilities, missingCapabilities } from '../../../agent/kernel/permission.js'
+import { effectiveCapabilities, lockedMemory, missingCapabilities } from '../../../agent/kernel/permission.js'
 import { ifindexOf, Node, packetsTo, sendUdp } from './support.js'
 
 const SMALL = { maxConnections: 4096, ringBytes: 65536 }
@@ -159,5 +159,19 @@ describe('capabilities', () => {
     expect(missingCapabilities(needed, bits(12, 39))).toEqual(['CAP_PERFMON'])
     expect(missingCapabilities(needed, bits(21))).toEqual(['CAP_NET_ADMIN'])
     expect(missingCapabilities(needed, 0n)).toEqual([...needed])
+  })
+
+  it('are not blamed for too little locked memory before Linux 5.11', () => {
+    const limits =
+      'Limit                     Soft Limit           Hard Limit           Units     \n' +
+      'Max locked memory         65536                65536                bytes     \n'
+    expect(lockedMemory(limits, '5.10.0-28-amd64')).toMatch(
+      /locked memory, of which this process may have 64 KiB/,
+    )
+    expect(lockedMemory(limits, '4.19.0')).toMatch(/64 KiB/)
+    expect(lockedMemory(limits, '5.11.0')).toBeUndefined()
+    expect(lockedMemory(limits, '6.1.0')).toBeUndefined()
+    expect(lockedMemory(limits.replaceAll('65536', 'unlimited'), '5.10.0')).toBeUndefined()
+    expect(lockedMemory(undefined, '5.10.0')).toBeUndefined()
   })
 })

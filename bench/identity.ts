@@ -22,6 +22,7 @@ const SMALL: ClusterSize = { pods: 2000, services: 200, slices: 400, nodes: 20 }
 const CHANGES = 200
 /** Once synced, until memory is read: what was only there for the lists has been given back by then. */
 const SETTLE_MS = 3000
+const QUICK_SETTLE_MS = 300
 /** Most resident memory above the same process without a cluster, MiB. */
 const MEMORY_GOALS = { full: 140, local: 60 }
 
@@ -101,7 +102,8 @@ async function follow(mode: 'full' | 'local', options: BenchOptions): Promise<Ro
   const growth: number[] = []
   const blockAfter: number[] = []
   for (let round = 0; round < rounds; round++) {
-    const found = await once(mode, size, round === rounds - 1 ? seconds : 0)
+    const settleMs = options.quick ? QUICK_SETTLE_MS : SETTLE_MS
+    const found = await once(mode, size, round === rounds - 1 ? seconds : 0, settleMs)
     synced.push(found.synced / 1000)
     above.push(found.above / MEBIBYTE)
     peak.push(found.peak / MEBIBYTE)
@@ -143,7 +145,12 @@ interface Once {
   readonly blockAfter?: number
 }
 
-async function once(mode: 'full' | 'local', size: ClusterSize, seconds: number): Promise<Once> {
+async function once(
+  mode: 'full' | 'local',
+  size: ClusterSize,
+  seconds: number,
+  settleMs: number,
+): Promise<Once> {
   const folder = mkdtempSync(join(tmpdir(), 'vethflow-bench-identity-'))
   const server = new Speaker(
     here('../test/fakes/large-api-server.js'),
@@ -158,7 +165,7 @@ async function once(mode: 'full' | 'local', size: ClusterSize, seconds: number):
     const bare = new Speaker(here('./identity-process.js'), ['none'])
     started.push(bare)
     await bare.says(parsed, 20_000)
-    await pause(SETTLE_MS)
+    await pause(settleMs)
     const without = residentBytes(bare.pid)
     await bare.stop()
 
@@ -175,7 +182,7 @@ async function once(mode: 'full' | 'local', size: ClusterSize, seconds: number):
         return said?.synced === undefined ? undefined : said
       }, 60_000)
       .finally(() => clearInterval(look))
-    await pause(SETTLE_MS)
+    await pause(settleMs)
     const settled = residentBytes(agent.pid)
     const result = {
       synced: first.synced ?? Number.NaN,
@@ -186,7 +193,7 @@ async function once(mode: 'full' | 'local', size: ClusterSize, seconds: number):
     if (seconds === 0) return result
 
     await control(port, `changes?rate=${CHANGES}`)
-    await pause(2000)
+    await pause(settleMs)
     agent.signal('SIGUSR2')
     await agent.says(parsed, 5000)
     const [cpuBefore, at, rss] = [cpuSeconds(agent.pid), performance.now(), residentBytes(agent.pid)]

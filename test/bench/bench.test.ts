@@ -104,6 +104,16 @@ describe('the benchmarks', () => {
     expect(median(results, 'agent with 10,000 live connections above')).toBeGreaterThan(-50)
   })
 
+  it('measure identity', () => {
+    const results = bench('identity')
+    for (const mode of ['full', 'local']) {
+      expect(median(results, `${mode}: 2,000 pods, synced`)).toBeGreaterThan(0.01)
+      expect(median(results, `${mode}: 2,000 pods, memory above`)).toBeLessThan(100)
+      expect(median(results, `${mode}: 200 changes a second for 2 s, CPU`)).toBeGreaterThan(0)
+    }
+    expect(median(results, 'lookups of an address')).toBeGreaterThan(500_000)
+  })
+
   it('leave no namespace behind, and refuse what they do not know', () => {
     expect(readdirSync('/run/netns').filter((name) => name.includes('-bench'))).toEqual([])
     const run = spawnSync(process.execPath, [MAIN, 'nonsense'], { encoding: 'utf8' })

@@ -66,6 +66,46 @@ describe('pods', () => {
     expect(nameRows(identity, [{ ...row, end: nowMs + 1 }])[0]?.source).toBe('shop/b')
   })
 
+  test('all addresses of a pod are its own, and each by itself passes on', () => {
+    const dual = pod('dual', '10.0.0.1')
+    const status = { ...dual.status, podIPs: [{ ip: '10.0.0.1' }, { ip: 'fd00:10::1' }, { ip: '10.0.0.1' }] }
+    cluster.upsert('Pod', { ...dual, status })
+    expect(['10.0.0.1', 'fd00:10::1'].map((address) => nameOf(identity, address, nowMs))).toEqual([
+      'shop/dual',
+      'shop/dual',
+    ])
+    const before = nowMs
+    nowMs += 60_000
+    cluster.upsert('Pod', { ...dual, status: { ...dual.status, podIPs: [{ ip: '10.0.0.1' }] } })
+    nowMs += 60_000
+    expect(nameOf(identity, 'fd00:10::1', nowMs)).toBe('unknown')
+    expect(nameOf(identity, 'fd00:10::1', before)).toBe('shop/dual')
+    expect(nameOf(identity, '10.0.0.1', nowMs)).toBe('shop/dual')
+    // Somebody else has taken the second one meanwhile: saying it again takes nothing back.
+    cluster.upsert('Pod', pod('other', '10.0.0.1'))
+    cluster.upsert('Pod', { ...dual, status: { ...dual.status, conditions: [] } })
+    expect(nameOf(identity, '10.0.0.1', nowMs)).toBe('shop/other')
+  })
+
+  test('a pod on the host network holds nothing, whatever its status lists', () => {
+    const host = pod('host', '172.18.0.9')
+    cluster.upsert('Pod', { ...host, spec: { nodeName: 'n1', hostNetwork: true } })
+    expect(nameOf(identity, '172.18.0.9', nowMs)).toBe('world')
+    expect(cluster.pods.count()).toBe(1)
+  })
+
+  test('a flow that began before its pod was known is named in its next record', () => {
+    const start = nowMs
+    const row = { source: '10.0.0.9', destination: '192.0.2.1', start }
+    expect(nameRows(identity, [{ ...row, end: start }])[0]?.source).toBe('unknown')
+    nowMs += 2000
+    cluster.upsert('Pod', pod('late', '10.0.0.9'))
+    // --update-interval: 5 s after the first.
+    expect(nameRows(identity, [{ ...row, end: start + 5000 }])[0]?.source).toBe('shop/late')
+    // Also when it has said nothing since: its packets flew shortly before the pod was known.
+    expect(nameRows(identity, [{ ...row, end: start }])[0]?.source).toBe('shop/late')
+  })
+
   test('the same name with another uid is another pod', () => {
     cluster.upsert('Pod', pod('db-0', '10.0.0.1', { uid: 'first' }))
     const before = nowMs

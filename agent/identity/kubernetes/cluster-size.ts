@@ -5,6 +5,7 @@ import { fields } from '../object.js'
 import type { Connection } from './connection.js'
 import { readPage } from './list-page.js'
 import { Projection } from './projection.js'
+import { FIELD_TIMES } from './reflector-times.js'
 import { get } from './request.js'
 
 /** `full`: all pods. `local`: this node's, and others when an address of theirs turns up. `auto`: by size. */
@@ -23,30 +24,48 @@ export interface ClusterSize {
 const nothing = new Projection({})
 
 /**
- * Counts pods and nodes.
+ * Counts pods and nodes. Of a server that does not say how many there are beyond the first, only whether there are more
+ * than matters here.
  *
  * @throws StatusError or another error of `get` when the server does not say.
  */
 export async function clusterSize(connection: Connection, signal: AbortSignal): Promise<ClusterSize> {
-  const [pods, nodes] = await Promise.all(['/api/v1/pods', '/api/v1/nodes'].map(count))
-  return { pods: pods ?? 0, nodes: nodes ?? 0 }
-
-  async function count(path: string): Promise<number> {
-    const response = await get(connection, {
-      path,
-      query: { limit: '1' },
-      accept: 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json',
-      silenceMs: 30_000,
-      watch: false,
-      signal,
-    })
-    let here = 0
-    const { metadata } = await readPage(response, nothing, () => {
-      here++
-    })
-    const left = fields(metadata).remainingItemCount
-    return here + (typeof left === 'number' && left > 0 ? left : 0)
+  const count = async (path: string, enough: number): Promise<number> => {
+    const first = await countOnce(connection, path, 1, signal)
+    return first.left === undefined
+      ? (await countOnce(connection, path, enough, signal)).here
+      : first.here + first.left
   }
+  const [pods, nodes] = await Promise.all([
+    count('/api/v1/pods', MOST_PODS_IN_FULL + 1),
+    count('/api/v1/nodes', MOST_NODES_WATCHED + 1),
+  ])
+  return { pods, nodes }
+}
+
+/** How many objects came of `limit`, and how many are left; undefined: some. */
+async function countOnce(
+  connection: Connection,
+  path: string,
+  limit: number,
+  signal: AbortSignal,
+): Promise<{ here: number; left: number | undefined }> {
+  const response = await get(connection, {
+    path,
+    query: { limit: String(limit) },
+    accept: 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json',
+    silenceMs: FIELD_TIMES.answer,
+    watch: false,
+    signal,
+  })
+  let here = 0
+  const list = await readPage(response, nothing, () => {
+    here++
+  })
+  const metadata = fields(list.metadata)
+  const left = metadata.remainingItemCount
+  if (typeof left === 'number' && left >= 0) return { here, left }
+  return { here, left: typeof metadata.continue === 'string' && metadata.continue !== '' ? undefined : 0 }
 }
 
 /** The mode for a cluster of this size. */

@@ -121,6 +121,27 @@ describe('which mode', () => {
     expect(server.count(PODS, 'count')).toBe(mode === 'full' ? 0 : 1)
   })
 
+  test('a server that does not say how many are left is asked for as many as matter', async () => {
+    const some = (limit: number, total: number): Step => {
+      const items = Array.from({ length: Math.min(limit, total) }, () => ({}))
+      const metadata = { resourceVersion: '447', ...(total > limit ? { continue: 'x' } : {}) }
+      return body(Buffer.from(JSON.stringify({ metadata, items })))
+    }
+    for (const [total, selector] of [
+      [5000, null],
+      [5001, 'spec.nodeName=n1'],
+    ] as const) {
+      const counting: Step = (response, asked) =>
+        asked.query.get('limit') === '5001' ? some(5001, total)(response, asked) : select(response, asked)
+      server.script(PODS, { count: [some(1, total)], list: [counting] })
+      await start()
+      const list = server.asked.findLast((asked) => asked.path === PODS && asked.mode === 'list')
+      expect(list?.query.get('limit')).toBe('500')
+      expect(list?.query.get('fieldSelector')).toBe(selector)
+      await source?.close()
+    }
+  })
+
   test('with more than 1,000 nodes the others are not watched, either', async () => {
     server.script('/api/v1/nodes', { count: [counted(1001)] })
     await start()

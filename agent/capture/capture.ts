@@ -135,11 +135,16 @@ export class Capture {
   /** Reads until the ring is empty or a budget is used up; true for the latter. */
   #readRing(): boolean {
     const { source, clock } = this.#options
+    const { telling } = this.#tracker
     const until = this.#clock.now + RING_BUDGET_US
     for (let read = 0; read < RING_BUDGET; read += RING_SLICE) {
-      if (source.readRing(this.#events.read, RING_SLICE) < RING_SLICE) return false
+      if (source.readRing(this.#events.read, RING_SLICE) < RING_SLICE) {
+        telling.heardUs = this.#clock.now
+        return false
+      }
       if (clock.bootUs() > until) break
     }
+    telling.heardUs = Math.min(this.#events.lastUs, this.#clock.now)
     return true
   }
 

@@ -28,14 +28,24 @@ export class RingEvents {
   /** Records read, and those that were not understood. */
   records = 0
   malformed = 0
+  /** Boot time of the last record, as its two words. */
+  #timeLow = 0
+  #timeHigh = 0
 
   constructor(tracker: Tracker) {
     this.#tracker = tracker
   }
 
+  /** Boot time of the last record, microseconds. */
+  get lastUs(): number {
+    return (this.#timeHigh * 0x100000000 + this.#timeLow) / 1000
+  }
+
   /** One record: `words[at…]`, `length` bytes. A RingSink. */
   readonly read = (words: Uint32Array, at: number, length: number): void => {
     this.records++
+    this.#timeLow = words[at]!
+    this.#timeHigh = words[at + 1]!
     const head = words[at + E.packets / 4]!
     const kind = (head >>> 16) & 0xff
     const family = head >>> 24

@@ -49,6 +49,8 @@ export class Telling {
   readonly #longest = new Float64Array(SILENCES)
   /** Connections told as opened and not yet as closed. */
   open = 0
+  /** Boot time up to which the ring has been read: what it told until then is known. */
+  heardUs = 0
 
   constructor(options: TellingOptions) {
     this.#options = options
@@ -176,7 +178,7 @@ export class Telling {
   /** A connection that has been told as closed: late segments, or life after it was taken for over. */
   #afterClose(c: number, now: number): void {
     const { connections } = this.#told
-    const quiet = this.#quiet(c, now)
+    const quiet = this.#quiet(c)
     if (connections.is(c, ConnectionState.DIRTY)) {
       if (connections.endReason[c * C1] === EndReason.IDLE && grown(this.#told, c)) {
         renew(this.#told, c)
@@ -193,8 +195,12 @@ export class Telling {
     if (quiet) this.#options.forgetting.forget(c)
   }
 
-  #quiet(c: number, now: number): boolean {
-    return now - this.#told.connections.lastBoot[c * C8]! >= this.#linger
+  /**
+   * Has it been over for long enough? By the ring's time and not by the clock's: as long as events about it wait there,
+   * they would be taken for those of another connection.
+   */
+  #quiet(c: number): boolean {
+    return this.heardUs - this.#told.connections.lastBoot[c * C8]! >= this.#linger
   }
 
   /**
@@ -206,8 +212,7 @@ export class Telling {
     const state = connections.state[c]!
     if ((state & (ConnectionState.CLOSED_SENT | ConnectionState.DIRTY)) !== ConnectionState.CLOSED_SENT)
       return
-    if (connections.views[c * C4 + 1]! < 0 && this.#quiet(c, this.#clock.now))
-      this.#options.forgetting.forget(c)
+    if (connections.views[c * C4 + 1]! < 0 && this.#quiet(c)) this.#options.forgetting.forget(c)
   }
 
   /** Ends a connection that has been silent for too long; tells a SYN as unanswered. */

@@ -323,6 +323,33 @@ describe('a full map', () => {
 })
 
 describe('a flood in the ring', () => {
+  it('keeps what is over until what it says of it has been read', () => {
+    const kernel = new FakeKernel()
+    const noise = tuple(CLIENT, 9, POD, 9, 17)
+    kernel.packet(noise)
+    // 40,000 events before those of one short connection, read 2,000 at a time
+    for (let i = 0; i < 40_000; i++) kernel.event(Kind.EVENT_ICMP_ERROR, noise)
+    kernel.readingTakes = 30_000
+    const key = tuple(CLIENT, 40_000, POD, 80)
+    for (const packet of [
+      { flags: SYN },
+      { flags: SYN | ACK, reverse: true },
+      { flags: ACK },
+      { flags: FIN | ACK },
+      { flags: FIN | ACK, reverse: true },
+      { flags: ACK },
+    ])
+      kernel.packet(key, packet)
+    const told: string[] = []
+    // the drain is ahead of the ring by half a minute
+    for (let i = 0; i < 30; i++) told.push(...kernel.drained().filter((row) => row.includes(':80')))
+    expect(told).toEqual([
+      expect.stringMatching(/^OPENED .* =4\/2/),
+      expect.stringMatching(/^CLOSED .* \+0\/0 =4\/2 FORWARDED FIN$/),
+    ])
+    expect(kernel.has(key)).toBe(false)
+  })
+
   it('is read in slices, for 20 ms at most', () => {
     const kernel = new FakeKernel({ maxViews4: 20_000, maxViews6: 4 })
     for (let i = 0; i < 15_000; i++) kernel.packet(tuple(CLIENT, 1 + i, POD, 80), { flags: SYN })

@@ -81,7 +81,7 @@ export const agentFlags = {
   identityMode: valueFlag<IdentityMode>({
     name: 'identity-mode',
     takes: 'auto|full|local',
-    help: "all pods are watched, or this node's and others asked for; auto: by size",
+    help: "watch all pods, or this node's and ask for others; auto: by size",
     parse: oneOf('auto', 'full', 'local'),
     fallback: 'auto',
     shownDefault: 'auto',

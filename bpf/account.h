@@ -306,9 +306,9 @@ static __noinline int note_tunnel(struct __sk_buff *skb, struct packet *p, struc
  * Accounts the packet in scratch, which is not the ordinary one. `missed`: its key was looked up just now and is not
  * there. `nfct` is its conntrack entry, 0 where the program cannot see it.
  */
-static __always_inline int account_packet(struct __sk_buff *skb, unsigned long nfct, __u32 missed)
+static __always_inline int account_packet(struct __sk_buff *skb, unsigned long nfct, __u32 missed, __u32 place)
 {
-	struct scratch *s = get_scratch();
+	struct scratch *s = get_scratch(place);
 	__u32 fold = nfct ? conntrack_fold(nfct) : 0;
 	struct packet *p;
 	struct view *view;
@@ -320,7 +320,7 @@ static __always_inline int account_packet(struct __sk_buff *skb, unsigned long n
 	if (!view) {
 		if (fold) {
 			p->conntrack = fold;
-			read_conntrack(nfct);
+			read_conntrack(nfct, place);
 		}
 		if (create_view(p) == -17)
 			view = find_view(p);
@@ -330,7 +330,7 @@ static __always_inline int account_packet(struct __sk_buff *skb, unsigned long n
 			reopen(view, p);
 		if (fold && (fold != view->conntrack || p->flags & TCP_SYN)) {
 			p->conntrack = fold;
-			read_conntrack(nfct);
+			read_conntrack(nfct, place);
 		}
 		account_view(p, view);
 	}
@@ -342,15 +342,15 @@ static __always_inline int account_packet(struct __sk_buff *skb, unsigned long n
 	return 0;
 }
 
-ALONE int account(struct __sk_buff *skb, __u32 missed)
+ALONE int account(struct __sk_buff *skb, __u32 missed, __u32 place)
 {
-	return account_packet(skb, 0, missed);
+	return account_packet(skb, 0, missed, place);
 }
 
 /* The same for the programs that see conntrack. */
-ALONE int account_tracked(struct __sk_buff *skb, unsigned long nfct, __u32 missed)
+ALONE int account_tracked(struct __sk_buff *skb, unsigned long nfct, __u32 missed, __u32 place)
 {
-	return account_packet(skb, nfct, missed);
+	return account_packet(skb, nfct, missed, place);
 }
 
 #endif

@@ -97,9 +97,9 @@ static __always_inline bool same_key(const struct key6 *a, const struct key6 *b)
  * Reads the entry's two tuples into the packet's `peer` and `link`: who opened the connection and, when it is translated, the
  * other tuple. Leaves both empty when the entry is not one of this packet's family.
  */
-ALONE int read_conntrack(unsigned long nfct)
+ALONE int read_conntrack(unsigned long nfct, __u32 place)
 {
-	struct scratch *s = get_scratch();
+	struct scratch *s = get_scratch(place);
 	struct conntrack_tuple tuple[2];
 	struct key6 became;
 	struct nf_conn *ct = (void *)(nfct & ~NFCT_INFO_MASK);

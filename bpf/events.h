@@ -11,7 +11,8 @@ static __always_inline void count_loss(__u32 which, __u64 count)
 	__u64 *cell = bpf_map_lookup_elem(&losses, &which);
 
 	if (cell)
-		*cell += count;
+		/* another task may get in between where programs are preemptible */
+		__sync_fetch_and_add(cell, count);
 }
 
 static __always_inline void fill_head(struct event *event, const struct packet *p, __u8 kind)

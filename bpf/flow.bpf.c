@@ -51,6 +51,20 @@ static __always_inline const struct settings *get_settings(void)
 	return bpf_map_lookup_elem(&settings, &zero);
 }
 
+/* There is no place to look at the packet in: it is in no record. */
+static __noinline int lose(struct __sk_buff *skb, __u32 hook, __u32 link_header)
+{
+	struct hook_counters *counters = bpf_map_lookup_elem(&hooks, &hook);
+	__u32 segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
+
+	count_loss(LOSS_PACKET, segments);
+	if (counters) {
+		__sync_fetch_and_add(&counters->lost_packets, segments);
+		__sync_fetch_and_add(&counters->lost_bytes, skb->len > link_header ? skb->len - link_header : 0);
+	}
+	return NEXT;
+}
+
 /* May this UDP port (network order) be that of a tunnel of this node? */
 static __always_inline bool is_tunnel(__u16 port)
 {
@@ -79,7 +93,7 @@ static __always_inline __u64 tick_clock(void)
 /*
  * What an ICMP error quotes was refused: told once for each connection. `p` held the error and is used up.
  */
-static __noinline int quote(struct __sk_buff *skb, struct packet *p)
+static __noinline int quote(struct __sk_buff *skb, struct packet *p, __u32 place)
 {
 	__u32 offset = p->transport + 8, hook = p->hook;
 	__u8 type = p->icmp_type, code = p->icmp_code, family = p->family;
@@ -91,7 +105,7 @@ static __noinline int quote(struct __sk_buff *skb, struct packet *p)
 	__builtin_memset(p, 0, sizeof(*p));
 	p->network = offset;
 	p->quoted = 1;
-	if (parse_ip(skb, p) || p->family != family)
+	if (parse_ip(skb, p, place) || p->family != family)
 		return 0;
 	view = find_view(p);
 	if (!view || view->marks & MARK_TOLD_REFUSED)
@@ -146,12 +160,12 @@ static __noinline int note_tunnelled(struct __sk_buff *skb, struct packet *p, bo
  * Parses the packet that is not ordinary: fragments, options, extension headers, VLAN, ICMP, tunnels, not linear.
  * -1: there is nothing (more) to account.
  */
-static __noinline int parse_general(struct __sk_buff *skb, struct packet *p, enum role role, bool egress)
+static __noinline int parse_general(struct __sk_buff *skb, struct packet *p, enum role role, bool egress, __u32 place)
 {
 	__u32 network;
 
 	__builtin_memset(p, 0, sizeof(*p));
-	if (role == L3 ? parse_ip(skb, p) : parse_ethernet(skb, p, 0)) {
+	if (role == L3 ? parse_ip(skb, p, place) : parse_ethernet(skb, p, 0, place)) {
 		count_other(skb, hook_number(skb, egress), role == L3 ? 0 : 14);
 		return -1;
 	}
@@ -159,7 +173,7 @@ static __noinline int parse_general(struct __sk_buff *skb, struct packet *p, enu
 			       p->protocol != PROTOCOL_GRE))
 		return 0;
 	network = p->network;
-	if (!open_tunnel(skb, p, egress)) {
+	if (!open_tunnel(skb, p, egress, place)) {
 		if (!p->inside)
 			return 0;
 		if (note_tunnelled(skb, p, egress))
@@ -168,7 +182,7 @@ static __noinline int parse_general(struct __sk_buff *skb, struct packet *p, enu
 	/* the outer packet, as it is */
 	__builtin_memset(p, 0, sizeof(*p));
 	p->network = network;
-	return parse_ip(skb, p);
+	return parse_ip(skb, p, place);
 }
 
 /*
@@ -254,6 +268,7 @@ static __always_inline int run(struct __sk_buff *skb, enum role role, bool egres
 	struct view *view = NULL;
 	bool missed = false;
 	struct scratch *s;
+	__u32 place;
 	/* as much of it as an ordinary packet fills: the stack is shared with all that is called */
 	__u64 first[offsetof(struct packet, peer) / 8];
 	struct packet *p = (void *)first;
@@ -286,14 +301,18 @@ static __always_inline int run(struct __sk_buff *skb, enum role role, bool egres
 			else if (!create_ordinary(p))
 				return NEXT;
 		}
-		s = get_scratch();
+		place = take_place();
+		s = get_scratch(place);
 		if (!s)
-			return NEXT;
+			return lose(skb, p->hook, role == L3 ? 0 : 14);
 		keep_ordinary(&s->packet, p);
 	} else {
-		s = get_scratch();
-		if (!s || parse_general(skb, &s->packet, role, egress))
-			return NEXT;
+		place = take_place();
+		s = get_scratch(place);
+		if (!s)
+			return lose(skb, hook_number(skb, egress), role == L3 ? 0 : 14);
+		if (parse_general(skb, &s->packet, role, egress, place))
+			goto done;
 		s->packet.hook = hook_number(skb, egress);
 		s->packet.now = bpf_ktime_get_boot_ns();
 		/* the entry is that of the outer packet */
@@ -301,11 +320,13 @@ static __always_inline int run(struct __sk_buff *skb, enum role role, bool egres
 			nfct = 0;
 	}
 	if (conntrack)
-		account_tracked(skb, nfct, missed);
+		account_tracked(skb, nfct, missed, place);
 	else
-		account(skb, missed);
+		account(skb, missed, place);
 	if (s->packet.quotes)
-		quote(skb, &s->packet);
+		quote(skb, &s->packet, place);
+done:
+	leave_place(s);
 	return NEXT;
 }
 

@@ -35,9 +35,9 @@ struct ipv6_header {
 };
 
 /* Reads ports, flags and ICMP type at the packet's `transport`. `left` is how many bytes it has from there on. */
-ALONE int parse_transport(struct __sk_buff *skb, __u32 left)
+ALONE int parse_transport(struct __sk_buff *skb, __u32 left, __u32 place)
 {
-	struct scratch *s = get_scratch();
+	struct scratch *s = get_scratch(place);
 	struct transport *t;
 	struct packet *p;
 	__u8 head[16] = {};
@@ -125,9 +125,9 @@ static __noinline int join_fragment(struct packet *p, struct transport *t, struc
 }
 
 /* 0, or -1 when there is no IPv4 header at the packet's `network`. */
-ALONE int parse_ipv4(struct __sk_buff *skb)
+ALONE int parse_ipv4(struct __sk_buff *skb, __u32 place)
 {
-	struct scratch *s = get_scratch();
+	struct scratch *s = get_scratch(place);
 	struct ipv4_header ip;
 	struct transport *t;
 	struct packet *p;
@@ -159,7 +159,7 @@ ALONE int parse_ipv4(struct __sk_buff *skb)
 	else {
 		if (fragment & 0x2000)
 			p->fragment = FRAGMENT_FIRST;
-		parse_transport(skb, left);
+		parse_transport(skb, left, place);
 	}
 	if (p->fragment) {
 		struct fragment_key key = {};
@@ -175,9 +175,9 @@ ALONE int parse_ipv4(struct __sk_buff *skb)
 }
 
 /* 0, or -1 when there is no IPv6 header at the packet's `network`. Extension headers: RFC 8200, RFC 7045. */
-ALONE int parse_ipv6(struct __sk_buff *skb)
+ALONE int parse_ipv6(struct __sk_buff *skb, __u32 place)
 {
-	struct scratch *s = get_scratch();
+	struct scratch *s = get_scratch(place);
 	struct ipv6_header ip;
 	struct transport *t;
 	struct packet *p;
@@ -229,7 +229,7 @@ ALONE int parse_ipv6(struct __sk_buff *skb)
 	p->protocol = next;
 	p->transport = at;
 	if (p->fragment != FRAGMENT_LATER && at < end)
-		parse_transport(skb, end - at);
+		parse_transport(skb, end - at, place);
 	if (p->fragment) {
 		struct fragment_key key = {};
 
@@ -244,21 +244,21 @@ ALONE int parse_ipv6(struct __sk_buff *skb)
 }
 
 /* The IP header at p->network, whatever its version. -1: not IP. */
-static __noinline int parse_ip(struct __sk_buff *skb, struct packet *p)
+static __noinline int parse_ip(struct __sk_buff *skb, struct packet *p, __u32 place)
 {
 	__u8 version;
 
 	if (bpf_skb_load_bytes(skb, p->network, &version, 1))
 		return -1;
 	if (version >> 4 == 4)
-		return parse_ipv4(skb);
+		return parse_ipv4(skb, place);
 	if (version >> 4 == 6)
-		return parse_ipv6(skb);
+		return parse_ipv6(skb, place);
 	return -1;
 }
 
 /* An Ethernet frame at `offset`, with up to two VLAN tags. Sets p->network. -1: no IP in it. */
-static __noinline int parse_ethernet(struct __sk_buff *skb, struct packet *p, __u32 offset)
+static __noinline int parse_ethernet(struct __sk_buff *skb, struct packet *p, __u32 offset, __u32 place)
 {
 	__u16 type;
 
@@ -275,7 +275,7 @@ static __noinline int parse_ethernet(struct __sk_buff *skb, struct packet *p, __
 	if (type != bpf_htons(ETHERTYPE_IPV4) && type != bpf_htons(ETHERTYPE_IPV6))
 		return -1;
 	p->network = offset;
-	return type == bpf_htons(ETHERTYPE_IPV4) ? parse_ipv4(skb) : parse_ipv6(skb);
+	return type == bpf_htons(ETHERTYPE_IPV4) ? parse_ipv4(skb, place) : parse_ipv6(skb, place);
 }
 
 #endif

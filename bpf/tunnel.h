@@ -42,7 +42,7 @@ static __always_inline bool takes_id(const struct tunnel_device *device, __u32 i
  * Replaces the outer packet in `p` by the inner one when the node has such a tunnel (p->tunnel says so; counts are then
  * those of the inner flow's segments) and leaves it as it is otherwise. -1: there was no packet inside, p is spoilt.
  */
-static __noinline int open_tunnel(struct __sk_buff *skb, struct packet *p, bool egress)
+static __noinline int open_tunnel(struct __sk_buff *skb, struct packet *p, bool egress, __u32 place)
 {
 	struct tunnel_device *device;
 	struct tunnel_key key = { .protocol = p->protocol, .family = p->family };
@@ -98,7 +98,7 @@ static __noinline int open_tunnel(struct __sk_buff *skb, struct packet *p, bool 
 		return 0;
 	__builtin_memset(p, 0, sizeof(*p));
 	p->network = at;
-	if (protocol == bpf_htons(ETHERTYPE_BRIDGED) ? parse_ethernet(skb, p, at) : parse_ip(skb, p))
+	if (protocol == bpf_htons(ETHERTYPE_BRIDGED) ? parse_ethernet(skb, p, at, place) : parse_ip(skb, p, place))
 		return -1;
 	p->tunnel = type;
 	p->tunnel_id = id;

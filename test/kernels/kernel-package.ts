@@ -1,32 +1,76 @@
-// Debian's kernels, fetched once into a cache outside the repository with an apt configuration of their own: the machine's
-// package lists and sources stay as they are, and the archive is the one that they name.
+// Debian's kernels, fetched once into a cache outside the repository.
 
-import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { run } from '../testbed/run.js'
+import { type Architecture, Packages } from './debian.js'
 
 /** A kernel and where it comes from. */
 export interface KernelSeries {
-  readonly series: string
-  /** Debian's release that has it. */
-  readonly suite: string
-  /** Which package holds it; the newest match is taken. */
+  readonly name: string
+  readonly architecture: Architecture
+  /** Debian's releases that may have it. */
+  readonly suites: readonly string[]
+  /** Which package holds it, its release in a group of its own; the newest match is taken. */
   readonly package: RegExp
   /** Tried by `make test` too. */
   readonly always: boolean
 }
 
-/** Oldest first. */
+/** Where Debian's newest kernels are: what is being made, and what of it has been built for the last release. */
+const NEWEST = ['unstable', 'trixie-backports']
+
+/** Those that the table of docs/kernels.md is about, oldest first. */
 export const KERNEL_SERIES: readonly KernelSeries[] = [
-  { series: '5.10', suite: 'bullseye', package: /^linux-image-5\.10\.0-\d+-cloud-amd64$/, always: true },
-  { series: '6.1', suite: 'bookworm', package: /^linux-image-6\.1\.0-\d+-cloud-amd64$/, always: true },
-  { series: '6.12', suite: 'trixie', package: /^linux-image-6\.12\.\d+\+deb13-cloud-amd64$/, always: false },
+  {
+    name: '5.10',
+    architecture: 'amd64',
+    suites: ['bullseye'],
+    package: /^linux-image-(5\.10\.0-\d+-cloud-amd64)$/,
+    always: true,
+  },
+  {
+    name: '6.1',
+    architecture: 'amd64',
+    suites: ['bookworm'],
+    package: /^linux-image-(6\.1\.0-\d+-cloud-amd64)$/,
+    always: true,
+  },
+  {
+    name: '6.12',
+    architecture: 'amd64',
+    suites: ['trixie'],
+    package: /^linux-image-(6\.12\.\d+\+deb13-cloud-amd64)$/,
+    always: false,
+  },
+  {
+    name: '7',
+    architecture: 'amd64',
+    suites: NEWEST,
+    package: /^linux-image-(7\.\d+\.\d+\+deb\d+-cloud-amd64)$/,
+    always: false,
+  },
+  {
+    name: '7 PREEMPT_RT',
+    architecture: 'amd64',
+    suites: NEWEST,
+    package: /^linux-image-(7\.\d+\.\d+\+deb\d+-rt-amd64)$/,
+    always: false,
+  },
 ]
+
+/** The one for the other architecture. */
+export const KERNEL_ARM64: KernelSeries = {
+  name: '6.12 arm64',
+  architecture: 'arm64',
+  suites: ['trixie'],
+  package: /^linux-image-(6\.12\.\d+\+deb13-cloud-arm64)$/,
+  always: false,
+}
 
 /** An unpacked kernel. */
 export interface KernelFiles {
+  readonly architecture: Architecture
   readonly release: string
   /** The bootable image. */
   readonly image: string
@@ -39,93 +83,44 @@ export function kernelCache(): string {
   return process.env.VETHFLOW_KERNEL_CACHE ?? join(homedir(), '.cache', 'vethflow', 'kernels')
 }
 
-/** Why no kernel can be fetched here, or undefined. */
-export function unfetchable(): string | undefined {
-  if (process.arch !== 'x64') return 'the kernels tried are those for x86-64'
-  const tool = ['apt-get', 'dpkg-deb'].find((name) => spawnSync(name, ['--version']).status !== 0)
-  if (tool !== undefined) return `${tool} is not there`
-  return archives().Debian === undefined ? 'apt knows no archive of Debian here' : undefined
-}
-
-/** The addresses of Debian's archives that this machine's apt is set up with, by label. */
-function archives(): Partial<Record<'Debian' | 'Debian-Security', string>> {
-  const format = '$(ORIGIN)|$(LABEL)|$(REPO_URI)'
-  const { stdout } = spawnSync('apt-get', ['indextargets', '--format', format, 'Created-By: Packages'], {
-    encoding: 'utf8',
-  })
-  const found: Record<string, string> = {}
-  for (const line of (stdout ?? '').split('\n')) {
-    const [origin, label, uri] = line.split('|')
-    if (origin === 'Debian' && label !== undefined && uri !== undefined) found[label] ??= uri
+/** A folder of the cache, filled by `fill` when it is not there. What fails leaves nothing. */
+export async function cached(name: string, fill: (folder: string) => Promise<void>): Promise<string> {
+  const folder = join(kernelCache(), name.replaceAll(' ', '-'))
+  if (existsSync(folder)) return folder
+  const fresh = `${folder}.${process.pid}`
+  try {
+    mkdirSync(fresh, { recursive: true })
+    await fill(fresh)
+    renameSync(fresh, folder)
+  } finally {
+    rmSync(fresh, { recursive: true, force: true })
   }
-  return found
+  return folder
 }
 
-/** The kernel, from the cache when it is there. Throws when it cannot be fetched. */
+/** The kernel, from the cache when it is there (then it may no longer be the newest). Throws when it cannot be fetched. */
 export async function fetchKernel(wanted: KernelSeries): Promise<KernelFiles> {
-  const folder = join(kernelCache(), wanted.series)
-  if (!existsSync(folder)) {
-    const fresh = `${folder}.${process.pid}`
-    try {
-      await unpack(wanted, fresh)
-      renameSync(fresh, folder)
-    } finally {
-      rmSync(fresh, { recursive: true, force: true })
-    }
+  const folder = await cached(wanted.name, async (fresh) => {
+    const apt = join(fresh, 'apt')
+    const packages = await Packages.open(wanted.suites, wanted.architecture, apt)
+    const release = (await packages.search(wanted.package))
+      .map((name) => wanted.package.exec(name)?.[1])
+      .at(-1)
+    if (release === undefined) throw new Error(`no kernel ${wanted.name} in ${wanted.suites.join(' or ')}`)
+    // since 7.0 the image's package only names those that hold it
+    const parts = new RegExp(`^linux-(image|base|binary|modules)-${release.replaceAll(/[.+]/g, '\\$&')}$`)
+    await packages.unpack(await packages.search(parts), fresh)
+    rmSync(apt, { recursive: true })
+  })
+  for (const tree of ['lib/modules', 'usr/lib/modules']) {
+    const root = join(folder, tree)
+    const release = existsSync(root) ? readdirSync(root)[0] : undefined
+    if (release === undefined) continue
+    const modules = join(root, release)
+    const image = [join(folder, 'boot', `vmlinuz-${release}`), join(modules, 'vmlinuz')].find((path) =>
+      existsSync(path),
+    )
+    if (image !== undefined) return { architecture: wanted.architecture, release, image, modules }
   }
-  const image = readdirSync(join(folder, 'boot')).find((name) => name.startsWith('vmlinuz-'))
-  if (image === undefined) throw new Error(`${folder} holds no kernel; remove it`)
-  const release = image.slice('vmlinuz-'.length)
-  const modules = [join(folder, 'usr/lib/modules', release), join(folder, 'lib/modules', release)].find(
-    (path) => existsSync(path),
-  )
-  if (modules === undefined) throw new Error(`${folder} holds no modules; remove it`)
-  return { release, image: join(folder, 'boot', image), modules }
-}
-
-async function unpack(wanted: KernelSeries, folder: string): Promise<void> {
-  const apt = join(folder, 'apt')
-  for (const path of ['state/lists/partial', 'cache/archives/partial'])
-    mkdirSync(join(apt, path), { recursive: true })
-  const known = archives()
-  const sources = [
-    known.Debian === undefined ? '' : `deb ${known.Debian} ${wanted.suite} main\n`,
-    known['Debian-Security'] === undefined
-      ? ''
-      : `deb ${known['Debian-Security']} ${wanted.suite}-security main\n`,
-  ].join('')
-  writeFileSync(join(apt, 'sources.list'), sources)
-  writeFileSync(join(apt, 'status'), '')
-  const options = [
-    `Dir::Etc::sourcelist=${apt}/sources.list`,
-    'Dir::Etc::sourceparts=/dev/null',
-    `Dir::State=${apt}/state`,
-    `Dir::State::status=${apt}/status`,
-    `Dir::Cache=${apt}/cache`,
-    'Acquire::Languages=none',
-    'APT::Sandbox::User=root',
-    // the machine's own wishes after an update are not for this one
-    'APT::Update::Post-Invoke-Success::=true',
-  ].flatMap((option) => ['-o', option])
-  const patience = { timeoutMs: 300_000, cwd: folder }
-  await run(['apt-get', ...options, 'update'], patience)
-  await run(['apt-get', ...options, 'download', await newest(wanted, options)], patience)
-  for (const name of readdirSync(folder).filter((one) => one.endsWith('.deb'))) {
-    await run(['dpkg-deb', '-x', join(folder, name), folder], patience)
-    rmSync(join(folder, name))
-  }
-  rmSync(apt, { recursive: true })
-}
-
-/** The newest package that matches. */
-async function newest(wanted: KernelSeries, options: readonly string[]): Promise<string> {
-  const { stdout } = await run(['apt-cache', ...options, 'search', '--names-only', '^linux-image-'])
-  const names = stdout
-    .split('\n')
-    .map((line) => line.split(' ')[0] ?? '')
-    .filter((name) => wanted.package.test(name))
-    .sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
-  const name = names.at(-1)
-  if (name === undefined) throw new Error(`no kernel ${wanted.series} in ${wanted.suite}`)
-  return name
+  throw new Error(`${folder} holds no kernel; remove it`)
 }

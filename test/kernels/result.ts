@@ -1,6 +1,7 @@
-// Reads what capture and stream printed back into numbers. Judges nothing.
+// Reads what capture, stream and drive printed back into numbers. Judges nothing.
 
 import { event, key4, key6, view as layout } from '../../agent/kernel/layout.gen.js'
+import type { FlowJson, StatusJson } from '../../ui-stream/protocol/json-types.js'
 import { type Count, directionName } from './script.js'
 
 export interface ProgramResult {
@@ -46,6 +47,12 @@ export interface RunResult {
   readonly errors: string[]
   /** What the sockets say, by end (client, server), in the order of the connections. */
   readonly sockets: Map<string, SocketResult[]>
+  /** What the agent told, in its order. */
+  readonly flows: FlowJson[]
+  readonly lost: unknown[]
+  status?: StatusJson
+  /** What made the rules of service.iptables. */
+  rules?: string
   conntrack: boolean
   unsupported: boolean
   batch: boolean
@@ -74,6 +81,8 @@ function newRun(what: string, object: string, way: string): RunResult {
     losses: [],
     errors: [],
     sockets: new Map(),
+    flows: [],
+    lost: [],
     conntrack: false,
     unsupported: false,
     batch: false,
@@ -174,6 +183,18 @@ function readLine(run: RunResult, word: string, rest: readonly string[]): boolea
       run.sockets.set(first, list)
       return true
     }
+    case 'rules':
+      run.rules = first
+      return true
+    case 'status':
+      run.status = JSON.parse(rest.join(' ')) as StatusJson
+      return true
+    case 'flow':
+      run.flows.push(JSON.parse(rest.join(' ')) as FlowJson)
+      return true
+    case 'lost':
+      run.lost.push(JSON.parse(rest.join(' ')))
+      return true
     case 'error':
       run.errors.push(rest.join(' '))
       return true

@@ -2,7 +2,7 @@
 // frames. Also runs the scenario on this machine's own kernel, in namespaces that go with it.
 
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, existsSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { run } from '../testbed/run.js'
 import { repository } from '../testbed/tools.js'
@@ -13,7 +13,7 @@ const PATIENCE_MS = 200_000
 
 /** What is missing for building the folder and trying this machine's kernel, or undefined. */
 export function unbuildable(): string | undefined {
-  const tools = ['gcc', 'ip', 'nft', 'unshare'].filter(
+  const tools = ['gcc', 'ip', 'nft', 'iptables-nft-restore', 'unshare'].filter(
     (tool) => spawnSync('sh', ['-c', `command -v ${tool}`]).status !== 0,
   )
   if (tools.length > 0) return `not there: ${tools.join(', ')}`
@@ -21,19 +21,30 @@ export function unbuildable(): string | undefined {
   return process.getuid?.() === 0 ? undefined : 'needs root'
 }
 
-/** Fills an empty folder. Throws with what the compiler said. */
+/** Makes the folder. Throws with what the compiler said. */
 export async function makeWork(folder: string, script: Script): Promise<void> {
+  mkdirSync(folder, { recursive: true })
   const compile = ['gcc', '-O2', '-Wall', '-Werror', '-static', '-o']
   await run([...compile, join(folder, 'capture'), join(HERE, 'capture.c'), '-lbpf', '-lelf', '-lz'])
   await run([...compile, join(folder, 'stream'), join(HERE, 'stream.c')])
+  await run([...compile, join(folder, 'contend'), join(HERE, 'contend.c'), '-lpthread'])
   for (const name of ['flow.bpf.o', 'flow-5.12.bpf.o', 'flow-5.10.bpf.o'])
     copyFileSync(join(repository, 'bpf/prebuilt', name), join(folder, name))
-  for (const name of ['scenario.sh', 'service.nft']) copyFileSync(join(HERE, name), join(folder, name))
+  for (const name of ['scenario.sh', 'service.nft', 'service.iptables', 'instead.nft'])
+    copyFileSync(join(HERE, name), join(folder, name))
   writeFileSync(join(folder, 'frames'), script.bytes)
 }
 
 /** What scenario.sh says on the kernel that runs here. */
 export async function runHere(folder: string): Promise<string> {
-  const argv = ['unshare', '--net', '--mount', 'sh', join(folder, 'scenario.sh'), folder]
+  const argv = [
+    'unshare',
+    '--net',
+    '--mount',
+    'sh',
+    join(folder, 'scenario.sh'),
+    folder,
+    join(repository, 'dist'),
+  ]
   return (await run(argv, { timeoutMs: PATIENCE_MS })).stdout
 }

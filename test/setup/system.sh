@@ -17,7 +17,7 @@ for group in "$@"; do
     # Other kernels under qemu's software emulation.
     kernels)
       packages+=(qemu-system-x86 cpio busybox-static xz-utils zstd)
-      packages+=(gcc libc6-dev libbpf-dev libelf-dev zlib1g-dev iproute2 nftables util-linux)
+      packages+=(gcc libc6-dev libbpf-dev libelf-dev zlib1g-dev iproute2 nftables iptables libbpf1 util-linux)
       ;;
     # Rebuilding the kernel side; running it needs no compiler.
     bpf) packages+=(clang-19 llvm-19 libbpf-dev) ;;

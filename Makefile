@@ -8,7 +8,7 @@ DURATION ?= 0
 OUTPUT ?= compact
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-bpf deps-kernels build bpf check test test-long test-kernels bench demo clean
+.PHONY: help deps deps-bpf deps-kernels deps-arm64 build bpf check test test-long test-kernels bench demo clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ deps-bpf:
 
 deps-kernels:
 	@test/setup/system.sh kernels
+
+deps-arm64:
+	@test/setup/system.sh kernels arm64
 
 build: deps ## Compile to dist/ (npx vethflow runs it)
 	@node proto/generate.mjs >/dev/null
@@ -45,7 +48,7 @@ check: deps ## Types, lint, format, and that the kernel objects match their sour
 test: build deps-kernels ## All tests; last line: N passed, N failed
 	@test/setup/run-tests.sh
 
-test-long: build ## Full counts, fault tables, soaks (hours)
+test-long: build deps-arm64 ## Full counts, fault tables, soaks (hours)
 	@ls test/long/*.test.ts >/dev/null 2>&1 || { echo 'there are no long tests yet' >&2; exit 1; }
 	@VETHFLOW_TEST_SECONDS=28800 test/setup/run-tests.sh --config test/setup/vitest.long.config.ts test/long
 

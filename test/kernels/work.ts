@@ -2,7 +2,7 @@
 // frames. Also runs the scenario on this machine's own kernel, in namespaces that go with it.
 
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { run } from '../testbed/run.js'
 import { repository } from '../testbed/tools.js'
@@ -21,11 +21,17 @@ export function unbuildable(): string | undefined {
   return process.getuid?.() === 0 ? undefined : 'needs root'
 }
 
-/** Makes the folder. Throws with what the compiler said. */
-export async function makeWork(folder: string, script: Script): Promise<void> {
+/** Makes the folder. `compiler` is a command and its first arguments. Throws with what the compiler said. */
+export async function makeWork(
+  folder: string,
+  script: Script,
+  compiler: readonly string[] = ['gcc'],
+): Promise<void> {
   mkdirSync(folder, { recursive: true })
-  const compile = ['gcc', '-O2', '-Wall', '-Werror', '-static', '-o']
-  await run([...compile, join(folder, 'capture'), join(HERE, 'capture.c'), '-lbpf', '-lelf', '-lz'])
+  const compile = [...compiler, '-O2', '-Wall', '-Werror', '-static', '-o']
+  const parts = readdirSync(join(HERE, 'capture')).filter((name) => name.endsWith('.c'))
+  const sources = parts.map((name) => join(HERE, 'capture', name))
+  await run([...compile, join(folder, 'capture'), ...sources, '-lbpf', '-lelf', '-lz'])
   await run([...compile, join(folder, 'stream'), join(HERE, 'stream.c')])
   await run([...compile, join(folder, 'contend'), join(HERE, 'contend.c'), '-lpthread'])
   for (const name of ['flow.bpf.o', 'flow-5.12.bpf.o', 'flow-5.10.bpf.o'])

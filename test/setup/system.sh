@@ -19,10 +19,12 @@ for group in "$@"; do
       packages+=(qemu-system-x86 cpio busybox-static xz-utils zstd)
       packages+=(gcc libc6-dev libbpf-dev libelf-dev zlib1g-dev iproute2 nftables iptables libbpf1 util-linux)
       ;;
+    # The same for the other architecture.
+    arm64) packages+=(qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross) ;;
     # Rebuilding the kernel side; running it needs no compiler.
     bpf) packages+=(clang-19 llvm-19 libbpf-dev) ;;
     *)
-      echo "system.sh: no group $group (run, testbed, kernels, bpf)" >&2
+      echo "system.sh: no group $group (run, testbed, kernels, arm64, bpf)" >&2
       exit 2
       ;;
   esac

@@ -157,11 +157,13 @@ export class Capture {
     tracker.beginDrain()
     for (const family of [4, 6] as const) {
       const { keyWords, valueWords } = source.strides(family)
-      tracker.kernelEntries[family] = source.drain(family, (keys, values, count) => {
+      tracker.beginFamily(family)
+      const entries = source.drain(family, (keys, values, count) => {
         for (let i = 0; i < count; i++) tracker.drained(family, keys, i * keyWords, values, i * valueWords)
         // what was read to be over is deleted before anything else can be counted for it
         this.#flushForgotten(family)
       })
+      tracker.endFamily(family, entries)
     }
     this.#clock.tick()
     tracker.endDrain()
@@ -173,7 +175,7 @@ export class Capture {
     this.#drainMs = performance.now() - began
   }
 
-  /** How long after the beginning of the last drain the next one is due, by how full the maps were. */
+  /** How long after the beginning of the last drain the next one is due, by how full the maps are. */
   get drainEveryMs(): number {
     const filled = this.#tracker.filled()
     if (filled < 0.25) return DRAIN_MS
@@ -207,6 +209,7 @@ export class Capture {
   #forgetView(family: 4 | 6, keys: Uint32Array, at: number): void {
     const words = family === 4 ? 4 : 10
     const buffer = this.#forget[family]
+    this.#tracker.presentEntries[family]--
     const to = this.#forgetCount[family]++ * words
     for (let i = 0; i < words; i++) buffer[to + i] = keys[at + i]!
     if (this.#forgetCount[family] === FORGET_BATCH) this.#flushForgotten(family)

@@ -87,6 +87,7 @@ export class RingEvents {
       tracker.reopened(view, words, at + VIEW_AT, time)
     } else {
       if (inKernel) return // a drain was faster
+      tracker.presentEntries[family === 4 ? 4 : 6]++
       const reopening = views.connection[view * V4]! >= 0
       views.restart(view)
       views.flags[view * V1]! |= ViewFlag.IN_KERNEL

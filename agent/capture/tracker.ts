@@ -61,8 +61,9 @@ export class Tracker implements JoinContext {
   readonly telling: Telling
   readonly losses: TrackerLosses = { full: 0, packets: 0, absorbed: 0, generations: 0 }
   readonly maxSpilled: number
-  /** Entries that the last drain read, by family. */
-  readonly kernelEntries = { 4: 0, 6: 0 }
+  /** Entries of the kernel's maps by family: those that the last drain read, and as many as are known to be there now. */
+  readonly drainedEntries = { 4: 0, 6: 0 }
+  readonly presentEntries = { 4: 0, 6: 0 }
   readonly #options: TrackerOptions
   readonly #forgetting: Forgetting
   readonly #clock: Clock
@@ -105,11 +106,25 @@ export class Tracker implements JoinContext {
     this.#forgetting.evict(view)
   }
 
-  /** How full the fuller one of the kernel's maps (as of the last drain) and the table is, 0 to 1. */
+  /** How full the fuller one of the kernel's maps, as far as is known, and the table is, 0 to 1. */
   filled(): number {
+    return this.#fullerOf(this.presentEntries)
+  }
+
+  #fullerOf(entries: Readonly<Record<4 | 6, number>>): number {
     const { maxViews4, maxViews6 } = this.#options
-    const kernel = Math.max(this.kernelEntries[4] / maxViews4, this.kernelEntries[6] / maxViews6)
+    const kernel = Math.max(entries[4] / maxViews4, entries[6] / maxViews6)
     return Math.min(1, Math.max(kernel, this.telling.open / (maxViews4 + maxViews6)))
+  }
+
+  /** A drain of a family's map begins, and ends after having read so many entries. */
+  beginFamily(family: 4 | 6): void {
+    this.presentEntries[family] = 0
+  }
+
+  endFamily(family: 4 | 6, entries: number): void {
+    this.drainedEntries[family] = entries
+    this.presentEntries[family] += entries
   }
 
   /** Before and after the maps are read entry by entry, with drained(). */
@@ -122,7 +137,7 @@ export class Tracker implements JoinContext {
     this.losses.full += Math.max(0, this.#homeless - this.#homelessBefore)
     this.#homelessBefore = this.#homeless
     this.#homeless = 0
-    this.telling.crowd(this.filled())
+    this.telling.crowd(this.#fullerOf(this.drainedEntries))
     this.#forgetting.forgetEvicted()
     this.telling.settleDrain()
   }

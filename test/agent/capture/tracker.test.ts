@@ -188,6 +188,7 @@ describe('two tuples of one connection', () => {
     expect(kernel.poll()).toEqual([`OPENED #1 ${PLAIN} +1/0 =1/0`, `OPENED #2 ${DIRECT} +1/0 =1/0`])
     kernel.link(T1, T2, T2)
     expect(kernel.poll()).toEqual([`CLOSED #2 ${DIRECT} +0/0 =1/0 EVICTED`, `UPDATED #1 ${JOINED} +0/0 =1/0`])
+    expect(kernel.capture.state().absorbed).toBe(1)
     kernel.packet(T1, { count: 3 }).packet(T2, { count: 3, hook: 21 })
     expect(kernel.drained()).toEqual([`UPDATED #1 ${JOINED} +3/0 =4/0`])
   })
@@ -319,6 +320,29 @@ describe('a full map', () => {
     expect(kernel.poll()).toHaveLength(2)
     kernel.drained()
     expect(kernel.losses_).toMatchObject([{ stage: 'KERNEL_MAP', unit: 'PACKETS', count: 9 }])
+  })
+})
+
+describe('a map that fills', () => {
+  it('is drained oftener as soon as the ring has told of it, and at leisure when it has emptied', () => {
+    const kernel = new FakeKernel({ maxViews4: 100, maxViews6: 100 })
+    const { capture } = kernel
+    const seen: number[] = []
+    for (let i = 0; i < 60; i++) {
+      kernel
+        .packet(tuple(CLIENT, 1 + i, POD, 53, 17))
+        .packet(tuple(CLIENT, 1 + i, POD, 53, 17), { reverse: true })
+      kernel.poll()
+      if (capture.drainEveryMs !== seen.at(-1)) seen.push(i + 1, capture.drainEveryMs)
+    }
+    expect(seen).toEqual([1, 1000, 25, 500, 50, 250])
+    // answered questions: over after a quarter of a second, gone with the drain behind
+    const closed = [...kernel.drained(250_000), ...kernel.drained(250_000)].filter((row) =>
+      row.startsWith('CLOSED'),
+    )
+    expect(closed).toHaveLength(60)
+    expect(kernel.entries.size).toBe(0)
+    expect(capture.drainEveryMs).toBe(1000)
   })
 })
 

@@ -22,7 +22,8 @@ import { FIELD_TIMES, type ReflectorTimes } from './reflector-times.js'
 import { get, StatusError } from './request.js'
 import { type Resource, ruleOf } from './resources.js'
 import { eventProjection, INITIAL_END, objectProjection } from './shapes.js'
-import { isExpired, streamError, Unended } from './watch-error.js'
+import { guardSilence } from './silence.js'
+import { Expired, isExpired, streamError, Unended } from './watch-error.js'
 
 const PAGE = 500
 /** Pages of one list; 500,000 objects. */
@@ -195,15 +196,26 @@ export class Reflector {
     this.#well()
   }
 
+  /** Versions of one history grow (KEP-5504): one that does not is of another, in which ours may never come. */
+  #moveTo(version: string): void {
+    const before = Number(this.#version)
+    if (Number(version) < before) {
+      throw new Expired(`the server went back from version ${this.#version} to ${version}`)
+    }
+    this.#version = version
+  }
+
   async #listPages(): Promise<void> {
     const { sink } = this.#options
     const { kind } = this.resource
     sink.begin(kind)
+    // The first list may be a little old, and is then read from the server's cache, not from etcd, in one piece.
+    const cached: Record<string, string> = this.synced ? {} : { resourceVersion: '0' }
     let next: string | undefined
     let version: string | undefined
     for (let page = 0; page < MAX_PAGES; page++) {
       const response = await this.#get(
-        { limit: String(PAGE), ...(next === undefined ? {} : { continue: next }) },
+        { limit: String(PAGE), ...(next === undefined ? cached : { continue: next }) },
         this.#times.answer,
         false,
       )
@@ -243,16 +255,20 @@ export class Reflector {
     let began = false
     let bookmarks = false
     const lines = new EventLines(response, this.#events)
-    const guard = this.#guard(
-      response,
-      () => listing,
-      () => {
+    const stopGuard = guardSilence(response, {
+      stepMs: Math.max(10, Math.min(times.initial, times.silenceWithBookmarks) / 8),
+      limitMs: () => {
         if (listing) return times.initial
         // In the middle of a line there is more to come at once.
         if (lines.partial) return Math.min(times.answer, times.silenceWithBookmarks)
         return bookmarks ? times.silenceWithBookmarks : times.silence
       },
-    )
+      silent: (what) => (listing ? new Unended(what) : new VethflowError('KUBERNETES_SILENT', what)),
+      looked: (ageMs) => {
+        // A watch on which nothing happens is as it should be.
+        if (!listing && ageMs > times.healthy) this.#well()
+      },
+    })
     try {
       await lines.read((type, object) => {
         this.#heard()
@@ -277,36 +293,15 @@ export class Reflector {
             return
           }
         } else if (type === 'ERROR') throw streamError(object)
-        if (!listing && version !== undefined) this.#version = version
+        if (!listing && version !== undefined) this.#moveTo(version)
         if (!listing) this.#well()
       })
       if (listing)
         throw new VethflowError('KUBERNETES_ANSWER', 'the initial events ended without their bookmark')
     } finally {
-      clearInterval(guard)
+      stopGuard()
       this.#response = undefined
     }
-  }
-
-  /** Ends a stream that has been silent for longer than `limit()` says. */
-  #guard(response: IncomingMessage, listing: () => boolean, limit: () => number): NodeJS.Timeout {
-    const began = performance.now()
-    let silentSince = began
-    response.on('data', () => {
-      silentSince = performance.now()
-    })
-    const step = Math.max(10, Math.min(this.#times.initial, this.#times.silenceWithBookmarks) / 8)
-    const timer = setInterval(() => {
-      const now = performance.now()
-      // A watch on which nothing happens is as it should be.
-      if (!listing() && now - began > this.#times.healthy) this.#well()
-      const silence = now - silentSince
-      if (silence < limit()) return
-      const what = `no byte from the watch for ${Math.round(silence / 100) / 10} s`
-      response.destroy(listing() ? new Unended(what) : new VethflowError('KUBERNETES_SILENT', what))
-    }, step)
-    timer.unref()
-    return timer
   }
 
   async #get(query: Record<string, string>, silenceMs: number, watch: boolean): Promise<IncomingMessage> {

@@ -4,11 +4,16 @@ import { type Fields, text } from '../object.js'
 import { StatusError } from './request.js'
 
 /** The server has forgotten the version that we asked from. */
-class Expired extends Error {}
+export class Expired extends Error {}
 
-/** True when the server has forgotten that version, be it told in the stream or as an answer. */
+/**
+ * True when the server does not have that version, be it told in the stream or as an answer: it has forgotten it (410),
+ * or has not come as far and may never, since it was restored from a backup (504, `Too large resource version`).
+ */
 export function isExpired(error: unknown): boolean {
-  return error instanceof Expired || (error instanceof StatusError && error.status === 410)
+  if (error instanceof Expired) return true
+  if (!(error instanceof StatusError)) return false
+  return error.status === 410 || (error.status === 504 && /too large resource version/i.test(error.message))
 }
 
 /** The initial events do not come to their end. */

@@ -100,7 +100,7 @@ export const FAULTS: readonly Fault[] = [
     streams: 'stay',
     says: /no byte from the watch/,
     // The server says something every minute; a test cannot wait for that.
-    times: { silence: 2000, silenceWithBookmarks: 2000 },
+    times: { silence: 6000, silenceWithBookmarks: 6000 },
   },
   { name: 'back with another history', step: undefined, streams: 'cut', says: /./, restored: true },
 ]

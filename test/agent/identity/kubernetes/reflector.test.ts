@@ -27,7 +27,7 @@ const PODS = '/api/v1/pods'
 const NEW_POD = 'shop/web-859494c7d5-mjfvt Deployment/web'
 const times: ReflectorTimes = {
   ...FIELD_TIMES,
-  answer: 300,
+  answer: 800,
   initial: 300,
   silenceWithBookmarks: 300,
   silence: 600,
@@ -356,6 +356,36 @@ describe('faults', () => {
     expect(cluster.pods.count()).toBe(4)
     await server.until(() => server.count(PODS, 'watch') === 2)
     expect(server.asked.at(-1)?.query.get('resourceVersion')).toBe('12')
+  })
+
+  const older = { ...(JSON.parse(page.toString()) as object), metadata: { resourceVersion: '12' } }
+  test.each<[string, Step]>([
+    [
+      'a bookmark of an earlier version',
+      body(Buffer.from('{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"12"}}}\n')),
+    ],
+    ['an event of an earlier version', body(Buffer.from(lines[0] ?? ''))],
+    [
+      '504, as for a version that the server has not come to',
+      (response) => {
+        const message = 'Timeout: Too large resource version: 447, current: 12'
+        response.writeHead(504, { 'content-type': 'application/json' })
+        response.end(JSON.stringify({ kind: 'Status', code: 504, reason: 'Timeout', message }))
+      },
+    ],
+  ])('restored from a backup: %s makes it list anew', async (_, sign) => {
+    const next = new Stream()
+    server.script(PODS, {
+      list: [body('list-pods.json'), body(Buffer.from(JSON.stringify(older)))],
+      watch: [sign, next.begin()],
+    })
+    start()
+    expect((await next.opened).query.get('resourceVersion')).toBe('12')
+    expect(sink.commits).toBe(2)
+    // The first list may come from the server's cache, the second must not.
+    const lists = server.asked.filter(({ mode }) => mode === 'list')
+    expect(lists.map(({ query }) => query.get('resourceVersion'))).toEqual(['0', null])
+    expect(log.warnings).toEqual([])
   })
 
   test('an object without metadata is left out, and said once', async () => {

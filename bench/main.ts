@@ -14,6 +14,7 @@ import { encode, line } from './line.js'
 import type { BenchOptions } from './options.js'
 import { packetRate } from './packet-rate.js'
 import { load, machine, type Row, table } from './report.js'
+import { stream } from './stream.js'
 
 type Group = (options: BenchOptions, progress: (what: string) => void) => Promise<Row[]>
 
@@ -27,6 +28,7 @@ const GROUPS: Readonly<Record<string, Group>> = {
   connections,
   latency,
   memory,
+  stream,
 }
 
 const { values, positionals } = parseArgs({

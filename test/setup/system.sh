@@ -12,7 +12,7 @@ for group in "$@"; do
     # The testbed: namespaces, NAT, CNI plugins, the traffic tool, captures to compare with.
     testbed)
       packages+=(iproute2 iptables nftables conntrack nfacct ethtool tcpdump util-linux iputils-ping)
-      packages+=(containernetworking-plugins bpftool gcc libc6-dev openssl socat)
+      packages+=(containernetworking-plugins bpftool gcc libc6-dev openssl socat python3-websockets)
       ;;
     # Other kernels under qemu's software emulation.
     kernels)

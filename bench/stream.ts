@@ -117,6 +117,8 @@ function stalledClient(options: BenchOptions): Promise<Row[]> {
   const rounds = options.quick ? 1 : Math.min(options.pairs, 5)
   const seconds = options.quick ? 1 : 3
   return withServer({}, async (server, address) => {
+    // History is full before anything is compared.
+    await server.ask({ type: 'fill', records: options.quick ? 1000 : 1_000_000 })
     const others: StreamClient[] = []
     for (let i = 0; i < 10; i++) others.push(await StreamClient.open(address, '?protocol=tcp'))
     const p99 = async (): Promise<number> => {
@@ -129,8 +131,6 @@ function stalledClient(options: BenchOptions): Promise<Row[]> {
       const all = others.flatMap((client) => client.latencies).sort((a, b) => a - b)
       return quantile(all, 0.99)
     }
-    // History is full before anything is compared.
-    await server.ask({ type: 'fill', records: options.quick ? 1000 : 1_000_000 })
     await p99()
     const ratios: number[] = []
     const grown: number[] = []

@@ -36,6 +36,15 @@ export interface HistoryPiece {
   readonly next: number
 }
 
+/** One slice of the way back. */
+export interface Sought {
+  /** Where it ends. */
+  readonly from: number
+  /** How many pass in it, and how many are still to be found. */
+  readonly found: number
+  readonly left: number
+}
+
 export interface ReadLimits {
   /** Records looked at, and records given back, at most. */
   readonly scan: number
@@ -167,20 +176,20 @@ export class History {
    * Goes back from `before` (not included) through at most `scan` records, looking for `count` that pass. Says how many
    * are still to be found and from where on: 0 when `from` is the first of the last `count` that pass.
    */
-  seek(before: number, count: number, filter: FlowFilter, scan: number): { from: number; left: number } {
+  seek(before: number, count: number, filter: FlowFilter, scan: number): Sought {
     const last = Math.min(before, this.#next) - 1
     const chunk = this.#chunkOf(last)
-    if (chunk === undefined || count <= 0) return { from: Math.min(before, this.#next), left: 0 }
+    if (chunk === undefined || count <= 0) return { from: Math.min(before, this.#next), found: 0, left: 0 }
     const to = last - chunk.firstSequence + 1
     const first = Math.max(0, to - scan)
     const selected = filter.select(chunk, first, to)
     const found = selected === 'all' ? to - first : selected.length
     if (found < count) {
       const from = chunk.firstSequence + first
-      return { from, left: from <= this.firstSequence ? 0 : count - found }
+      return { from, found, left: from <= this.firstSequence ? 0 : count - found }
     }
     const row = selected === 'all' ? to - count : selected[found - count]!
-    return { from: chunk.firstSequence + row, left: 0 }
+    return { from: chunk.firstSequence + row, found: count, left: 0 }
   }
 
   /** The first sequence that may hold a record of `us` or later: whole chunks that ended before are passed over. */

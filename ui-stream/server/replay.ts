@@ -32,6 +32,9 @@ export class Replay {
   readonly #floor: number
   #to: number
   #position: number
+  /** Where the way back began, and the slices of it that hold what passes, the newest first. */
+  readonly #sought: number
+  readonly #hits: { readonly from: number; readonly to: number }[] = []
   /** Still to be found before reading begins. */
   #seeking: number
 
@@ -42,6 +45,7 @@ export class Replay {
     this.#floor = range.from
     this.#to = range.to
     this.#seeking = range.last ?? 0
+    this.#sought = range.last === undefined ? 0 : history.nextSequence
     this.#position = range.last === undefined ? range.from : history.nextSequence
   }
 
@@ -62,6 +66,7 @@ export class Replay {
       this.#seek(limits)
       return undefined
     }
+    this.#skip()
     const end = Math.min(this.#to, history.nextSequence)
     if (this.#position >= end) return undefined
     const { batch, next } = history.read(this.#position, end, this.#filter, this.#labels, limits)
@@ -70,13 +75,24 @@ export class Replay {
     return batch === undefined || expression === undefined ? batch : expression.pick(batch, 0, batch.count)
   }
 
+  /** Goes to the next place where the way back has found something, or behind where it began. */
+  #skip(): void {
+    for (let hit = this.#hits.at(-1); hit !== undefined; hit = this.#hits.at(-1)) {
+      if (this.#position < hit.from) this.#position = hit.from
+      if (this.#position < hit.to) return
+      this.#hits.pop()
+    }
+    if (this.#position < this.#sought) this.#position = this.#sought
+  }
+
   /** One slice back. */
   #seek({ scan, records }: ReadLimits): void {
     const { expression } = this.#filter
     const wanted = expression === undefined ? this.#seeking : records
     const before = this.#position
-    const { from, left } = this.#history.seek(before, wanted, this.#filter, scan)
+    const { from, found, left } = this.#history.seek(before, wanted, this.#filter, scan)
     this.#position = Math.max(from, this.#floor)
+    if (found > 0) this.#hits.push({ from, to: before })
     if (expression === undefined) this.#seeking = from <= this.#floor ? 0 : left
     else this.#seekExpressed(expression, before, records)
   }

@@ -13,6 +13,9 @@ import { TcpProxy } from './tcp-proxy.js'
 
 const EXAMPLES = fileURLToPath(new URL('../../../docs/examples/', import.meta.url))
 
+/** Debian's, which has Debian's websockets. */
+const PYTHON = '/usr/bin/python3'
+
 const ends: (() => unknown)[] = []
 afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end()
@@ -46,7 +49,7 @@ class Example {
 }
 
 describe.each([
-  ['python3', 'follow.py', (line: string) => line.split(' ')[0]!],
+  [PYTHON, 'follow.py', (line: string) => line.split(' ')[0]!],
   ['node', 'follow.mjs', (line: string) => (JSON.parse(line) as { time: string }).time],
 ])('%s %s', (command, file, timeOf) => {
   const time = (id: number): string => `2026-09-21T14:13:20.${String(id).padStart(6, '0')}Z`
@@ -89,7 +92,7 @@ describe.each([
 test('the one line of Python shows flows', async () => {
   const server = await openServer()
   server.publish(numbered(1, 20))
-  const example = new Example('python3', ['-m', 'websockets', `ws://${server.address}/v1/flows?last=5`])
+  const example = new Example(PYTHON, ['-m', 'websockets', `ws://${server.address}/v1/flows?last=5`])
   await example.ended
   const text = example.lines.join('\n')
   expect(text.match(/"flow":\{"id":\d+/g)).toEqual(range(16, 5).map((id) => `"flow":{"id":${id}`))

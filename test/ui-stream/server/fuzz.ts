@@ -15,7 +15,7 @@ import { History } from '../../../ui-stream/server/history.js'
 import { hookInterface, Random, randomBatch } from './corpus.js'
 
 const NOW = 1_790_000_000_000
-const LIMITS = { scan: 1024, records: 256 }
+const LIMITS = { scan: 256, records: 16 }
 
 const QUERIES = [
   'from-pod=default/web&port=80&not.namespace=kube-system',
@@ -51,7 +51,8 @@ export interface FuzzResult {
 }
 
 class Fuzz {
-  readonly random: Random
+  /** Of one case: made anew for each, so that a case can be repeated. */
+  random: Random
   readonly #encoder = new FlowEncoder({ nodeName: 'node-1', agentId: 'run1', hookInterface })
   readonly #importer = new FlowImporter()
   readonly #history = new History(2 * 1024 * 1024)
@@ -114,8 +115,9 @@ class Fuzz {
     }
     if (this.random.chance(0.02)) text = text.repeat(1 + this.random.below(40))
     const filter = FlowFilter.compile({ filters: [], own: true, expression: text })
-    const { batch } = this.#history.read(1, 21, this.#everything, false, LIMITS)
-    filter.expression!.pick(batch!, 0, Math.min(5, batch!.count))
+    const from = this.#history.firstSequence
+    const { batch } = this.#history.read(from, from + 5, this.#everything, false, LIMITS)
+    filter.expression!.pick(batch!, 0, batch!.count)
     return text
   }
 
@@ -210,6 +212,9 @@ function decoded(bytes: Uint8Array): ReturnType<typeof StreamMessage.decode> {
   }
 }
 
+/** CPU time from which a case is tried again. */
+const SLOW_MS = 25
+
 const KINDS = ['query', 'json', 'protobuf', 'cursor', 'expression', 'frame'] as const
 
 /** Runs so many cases. Throws with the case's number and kind on anything but an answer or an error of our own. */
@@ -218,18 +223,29 @@ export function fuzz(cases: number, seed: number): FuzzResult & { readonly histo
   const result: FuzzResult = { cases, accepted: 0, refused: 0, slowest: 0, slowestCase: '' }
   for (let i = 0; i < cases; i++) {
     const kind = KINDS[i % KINDS.length]!
-    const began = process.cpuUsage()
-    try {
-      fuzzer[kind]()
-      result.accepted++
-    } catch (error) {
-      if (!(error instanceof VethflowError)) {
-        throw new Error(`case ${i} of seed ${seed} (${kind})`, { cause: error })
+    const once = (): number => {
+      fuzzer.random = new Random(seed * 1_000_003 + i)
+      const began = process.cpuUsage()
+      try {
+        fuzzer[kind]()
+        result.accepted++
+      } catch (error) {
+        if (!(error instanceof VethflowError)) {
+          throw new Error(`case ${i} of seed ${seed} (${kind})`, { cause: error })
+        }
+        result.refused++
       }
-      result.refused++
+      const { user, system } = process.cpuUsage(began)
+      return (user + system) / 1000
     }
-    const { user, system } = process.cpuUsage(began)
-    const ms = (user + system) / 1000
+    let ms = once()
+    // A collection of garbage, or a neighbour on the machine, may have fallen into it: what is slow is slow again.
+    for (let again = 0; ms > SLOW_MS && again < 3; again++) {
+      const { accepted, refused } = result
+      ms = Math.min(ms, once())
+      result.accepted = accepted
+      result.refused = refused
+    }
     if (ms > result.slowest) {
       result.slowest = ms
       result.slowestCase = `${i} (${kind})`

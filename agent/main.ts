@@ -24,6 +24,7 @@ import type { InterfaceChange } from './kernel/interfaces.js'
 import { LossTotals } from './loss-totals.js'
 import { registerAgentMetrics } from './metrics.js'
 import { agentStatus } from './status.js'
+import { Told } from './told.js'
 import { describeUncovered } from './uncovered.js'
 import { version } from './version.js'
 
@@ -118,7 +119,8 @@ async function wire(
     log,
   })
   ends.push(() => server.close())
-  registerAgentMetrics(server.registry, datapath, () => capture.state())
+  const told = new Told()
+  registerAgentMetrics(server.registry, datapath, () => capture.state(), told)
   const own = new OwnConnections(Number(server.address.slice(server.address.lastIndexOf(':') + 1)))
 
   // capture
@@ -135,6 +137,7 @@ async function wire(
     hookAttachedAt: (hook) => hooks.attachedAt(hook),
     isPodHook: (hook) => hooks.isPodHook(hook),
     onFlows: (batch) => {
+      told.add(batch)
       own.mark(batch)
       server.publish(identity.name(batch))
     },

@@ -3,12 +3,14 @@
 import { Counter, Gauge, type Registry } from 'prom-client'
 import type { CaptureState } from './capture/capture.js'
 import type { Datapath } from './kernel/datapath.js'
+import type { Told } from './told.js'
 
 /** Adds the agent's metrics to the server's registry. */
 export function registerAgentMetrics(
   registry: Registry,
   datapath: Datapath,
   capture: () => CaptureState,
+  told: Told,
 ): void {
   const registers = [registry]
   const hook = ['interface', 'direction'] as const
@@ -56,6 +58,11 @@ export function registerAgentMetrics(
     })
   read('vethflow_kernel_map_full_total', 'Packets that found the map full', () => datapath.losses().mapFull)
   read('vethflow_kernel_ring_full_total', 'Events that found the ring full', () => datapath.losses().ringFull)
+  read('vethflow_flow_packets_total', 'Packets in records', () => told.packets)
+  read('vethflow_flow_bytes_total', 'Their IP octets', () => told.bytes)
+  read('vethflow_unattached_packets_total', 'Packets that crossed interfaces before they were hooked', () =>
+    datapath.missedPackets(),
+  )
   read('vethflow_records_total', 'Flow records made', () => capture().records)
   read('vethflow_ring_records_total', 'Events read from the ring', () => capture().ringRecords)
   read('vethflow_ring_malformed_total', 'Events that were not understood', () => capture().malformed)

@@ -32,6 +32,8 @@ describe('a SYN flood', () => {
       })
       try {
         const before = usage(agent.task.pid)
+        const toldBefore = await agent.metric('vethflow_flow_packets_total')
+        const otherBefore = await agent.metric('vethflow_interface_other_packets_total')
         const counters = await node.counters(client.hostVeth)
         const syn = [
           await node.mac('cni0'),
@@ -80,6 +82,26 @@ describe('a SYN flood', () => {
         })
         const packets = after.rxPackets - counters.rxPackets
         const lostDuring = agent.lost.slice(0, lostBefore).reduce((sum, { count }) => sum + (count ?? 0), 0)
+        // Every packet that the interface carried is in a record, was lost and told, or is not IP.
+        const account = async () => {
+          const now = await node.counters(client.hostVeth)
+          const carried = now.rxPackets + now.txPackets - counters.rxPackets - counters.txPackets
+          const told = (await agent.metric('vethflow_flow_packets_total')) - toldBefore
+          const other = (await agent.metric('vethflow_interface_other_packets_total')) - otherBefore
+          const lost = ((await agent.status()).lost ?? [])
+            .filter(({ unit }) => unit === 'PACKETS')
+            .reduce((sum, { count }) => sum + (count ?? 0), 0)
+          return { carried, told, other, lost }
+        }
+        let sum = await account()
+        for (const end = performance.now() + 10_000; performance.now() < end; sum = await account()) {
+          if (sum.told + sum.other + sum.lost === sum.carried) break
+          await new Promise((wake) => setTimeout(wake, 250))
+        }
+        console.log(
+          `${sum.carried} packets = ${sum.told} in records + ${sum.lost} lost + ${sum.other} not IP`,
+        )
+        expect(sum.told + sum.other + sum.lost).toBe(sum.carried)
         console.log(
           `${sent} sent in ${seconds.toFixed(1)} s (${(sent / seconds / 1000).toFixed(0)} k/s), ${packets} at the veth, ${agent.flows.length} records, lost ${JSON.stringify(
             agent.lost

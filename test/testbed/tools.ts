@@ -18,8 +18,11 @@ export const repository: string = (() => {
 
 const built = new Map<string, Promise<string>>()
 
-/** The path of a program compiled: of test/testbed/<name>.c, or of all sources in test/testbed/<name>/. */
-export function tool(name: 'traffic' | 'forward'): Promise<string> {
+/**
+ * The path of a program compiled: of test/testbed/<name>.c, or of all sources in test/testbed/<name>/. What ends in .so
+ * is a library to load before others.
+ */
+export function tool(name: 'traffic' | 'forward' | 'timeshift.so'): Promise<string> {
   let path = built.get(name)
   if (path === undefined) {
     path = compile(name)
@@ -29,7 +32,7 @@ export function tool(name: 'traffic' | 'forward'): Promise<string> {
 }
 
 async function compile(name: string): Promise<string> {
-  const place = join(repository, 'test/testbed', name)
+  const place = join(repository, 'test/testbed', name.replace(/\.so$/, ''))
   const sources = existsSync(place)
     ? readdirSync(place)
         .sort()
@@ -41,7 +44,8 @@ async function compile(name: string): Promise<string> {
   mkdirSync(dirname(target), { recursive: true })
   const own = `${target}.${process.pid}` // several processes may come here at once
   const units = sources.filter((source) => source.endsWith('.c'))
-  await run(['gcc', '-O2', '-Wall', '-Wextra', '-Werror', '-o', own, ...units])
+  const shared = name.endsWith('.so') ? ['-shared', '-fPIC'] : []
+  await run(['gcc', '-O2', '-Wall', '-Wextra', '-Werror', ...shared, '-o', own, ...units])
   renameSync(own, target)
   return target
 }

@@ -206,6 +206,11 @@ export class Connections {
     this.#disown(c)
   }
 
+  /** Calls `use` with the tunnel of every connection, -1 for none. */
+  eachTunnel(use: (index: number) => void): void {
+    for (let c = 0; c < this.#fresh; c++) if (this.state[c] !== 0) use(this.tunnel[c * C4]!)
+  }
+
   free(c: number): void {
     this.state[c] = 0
     this.id[c * C8] = 0

@@ -57,7 +57,7 @@ export interface TrackerLosses {
 export class Tracker implements JoinContext {
   readonly views: Views
   readonly connections: Connections
-  readonly tunnels = new Tunnels()
+  readonly tunnels = new Tunnels((use) => this.connections.eachTunnel(use))
   readonly telling: Telling
   readonly losses: TrackerLosses = { full: 0, packets: 0, absorbed: 0, generations: 0 }
   readonly maxSpilled: number

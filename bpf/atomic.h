@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What several CPUs do to one word. Kernels before 5.12 know only an add without a result; for them the object is
- * compiled with VETHFLOW_NO_FETCH, where two CPUs in the same nanoseconds may both believe that they were first: the
- * cost is one packet counted at two hooks, or one event told twice (user space takes the second for nothing).
+ * compiled with VETHFLOW_NO_FETCH, where two CPUs in the same nanoseconds may undo each other. What that costs: one
+ * packet counted at two hooks; one event told twice (user space takes the second for nothing); marks lost, since each
+ * writes back the word as it read it. A lost mark is a TCP flag that does not show, an opener that is inferred, or an
+ * event that is told again; one that comes back after it was cleared is an event not told, so that only the next
+ * drain of the map shows what it was about. Packets and bytes are added to atomically here, too.
  */
 #ifndef VETHFLOW_ATOMIC_H
 #define VETHFLOW_ATOMIC_H

@@ -28,6 +28,7 @@ enum role { VETH, UPLINK, L3 };
 /* Layouts that appear only behind ring buffer pointers must be named once to be in the object's BTF. */
 const struct event_view *unused_event_view __attribute__((unused));
 const struct event_tunnel *unused_event_tunnel __attribute__((unused));
+const enum abi *unused_abi __attribute__((unused));
 const enum mark *unused_mark __attribute__((unused));
 const enum event_kind *unused_event_kind __attribute__((unused));
 const enum tunnel_type *unused_tunnel_type __attribute__((unused));

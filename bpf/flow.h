@@ -15,8 +15,8 @@
 #ifndef VETHFLOW_FLOW_H
 #define VETHFLOW_FLOW_H
 
-/* Raised when anything here changes its meaning without changing its layout. */
-#define VETHFLOW_ABI 1
+/* Raised when anything here changes its meaning without changing its layout: stands in the type information. */
+enum abi { VETHFLOW_ABI = 1 };
 
 /*
  * Hook numbers. In the agent's own network namespace (number 0): ifindex << 1 | egress. In another one that the agent

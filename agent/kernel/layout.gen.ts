@@ -119,6 +119,10 @@ export const hook_counters = {
   tunnel_bytes: 40,
 } as const
 
+export const abi = {
+  VETHFLOW_ABI: 1,
+} as const
+
 export const mark = {
   MARK_FLAGS_SHIFT: 8,
   MARK_OPENER_KNOWN: 65536,
@@ -160,7 +164,6 @@ export const loss = {
   LOSS_COUNT: 3,
 } as const
 
-export const VETHFLOW_ABI = 1
 export const HOOK_EGRESS = 1
 export const HOOK_FOREIGN = 2147483648
 export const HOOK_NETNS_SHIFT = 21
@@ -301,6 +304,7 @@ export const layout = {
     },
   },
   enums: {
+    abi,
     mark,
     event_kind,
     tunnel_type,

@@ -25,6 +25,7 @@ function doctored(from: string, to: string): Buffer {
 }
 
 const STRUCT = 4
+const ENUM = 6
 const VAR = 14
 
 /** A copy whose type information is changed; `find` gives the place of the type of a kind and name. */
@@ -95,6 +96,16 @@ describe('the layout of the kernel boundary', () => {
   it('tells a structure that is missing', () => {
     expect(() => checkLayout(readElf(doctored('event_tunnel', 'event_funnel')))).toThrow(
       /struct event_tunnel is missing/,
+    )
+  })
+
+  it('is refused when the same layout means something else', () => {
+    const raised = doctoredTypes((data, find) => data.setUint32(find(ENUM, 'abi') + 16, 2, true))
+    expect(() => checkLayout(readElf(raised))).toThrow(
+      expect.objectContaining({
+        code: 'LAYOUT_MISMATCH',
+        message: expect.stringContaining('VETHFLOW_ABI = 2 instead of 1'),
+      }),
     )
   })
 })

@@ -209,8 +209,9 @@ describe('what changes', () => {
     expect(names.resources()[0]).toMatchObject({ name: 'pods', synced: true, objects: 1 })
     expect(names.resources()[0]?.lastError).toMatch(/not YAML/)
     expect(nameOf(names, '10.0.0.1')).toBe('shop/a')
-    await rm(file)
-    await writeFile(file, pod('b', '10.0.0.1'))
+    // At once: a reading between a removal and a new file would say that there is none.
+    await writeFile(join(directory, 'a.tmp'), pod('b', '10.0.0.1'))
+    await rename(join(directory, 'a.tmp'), file)
     await expect.poll(() => nameOf(names, '10.0.0.1')).toBe('shop/b')
     expect(names.resources()[0]?.lastError).toBeUndefined()
     expect(log.warnings).toHaveLength(1)

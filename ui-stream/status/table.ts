@@ -77,6 +77,8 @@ function resourceLines(status: StatusJson, paint: Paint): string[] {
       safe(resource.name ?? '?'),
       `${resource.objects} objects`,
       resource.synced ? 'read' : paint('yellow', 'not read yet'),
+      `heard ${humanDuration(resource.ageMs)} ago`,
+      resource.restarts === 0 ? '' : `${resource.restarts} restarts`,
       resource.lastError === undefined ? '' : paint('yellow', safe(resource.lastError)),
     ]),
   )

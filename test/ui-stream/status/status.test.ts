@@ -69,8 +69,8 @@ test('an agent in words', async () => {
       lost         12 packets at KERNEL_MAP
       identity     kubernetes, 1 of 2 not read yet
       clients      0, history of 0B
-      resources    pods      40 objects  read
-                   services  0 objects   not read yet  forbidden \\x1b[31m
+      resources    pods      40 objects  read          heard 0.1 s ago
+                   services  0 objects   not read yet  heard 0.1 s ago  3 restarts  forbidden \\x1b[31m
       interfaces   veth0a1b2c  veth    tcx
                    eth0        uplink  clsact
                    macvlan0            not attached  no host side: not covered

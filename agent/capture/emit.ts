@@ -4,10 +4,10 @@ import { HOOK_EGRESS, mark } from '../kernel/layout.gen.js'
 import type { Clock } from './clock.js'
 import { C1, C4, C8, ConnectionState, MAX_VIEWS } from './connections.js'
 import { EndOwners } from './end-owners.js'
-import { FlowBatch, FlowFlag, MAX_OBSERVATIONS } from './flow-batch.js'
+import { FlowBatch, FlowEvent, FlowFlag, MAX_OBSERVATIONS } from './flow-batch.js'
 import { directionTotals, type Tables } from './reading.js'
 import type { Sockets } from './sockets.js'
-import { resetBy, tcpState } from './tcp.js'
+import { resetBy, tcpState, unseenWay } from './tcp.js'
 import type { Tunnels } from './tunnels.js'
 import { flagsOf } from './verdict.js'
 import { SEEN_HOOKS, V1, V4, V8 } from './views.js'
@@ -15,6 +15,7 @@ import { SEEN_HOOKS, V1, V4, V8 } from './views.js'
 const PROTOCOL_ICMP = 1
 const PROTOCOL_TCP = 6
 const PROTOCOL_ICMP6 = 58
+const UNSEEN_AFTER_US = 2_500_000
 
 export interface EmitterOptions {
   readonly clock: Clock
@@ -88,6 +89,7 @@ export class Emitter {
     let flags = (state & ConnectionState.INFERRED) !== 0 ? FlowFlag.INITIATOR_INFERRED : 0
     flags |= this.#ends(told, row, root, alias, protocol)
     flags |= this.#hooks(told, c, row)
+    if (protocol === PROTOCOL_TCP) flags |= this.#unseen(told, c, row, event)
     batch.flags[row] = flags
     batch.netns[row] = views.netns(root)
     this.owners.fill(batch, row, connections, c)
@@ -134,6 +136,19 @@ export class Emitter {
     batch.reverseBytes[row] = reverse.bytes - connections.toldBytes[c * C8 + 1]!
     connections.toldPackets[c * C8 + 1] = reverse.packets
     connections.toldBytes[c * C8 + 1] = reverse.bytes
+  }
+
+  /** A packet and its acknowledgement may be read a drain apart: said of what has lasted longer, or is over. */
+  #unseen(told: Told, c: number, row: number, event: number): number {
+    const { batch } = this
+    if (event !== FlowEvent.CLOSED && batch.endUs[row]! - batch.startUs[row]! < UNSEEN_AFTER_US) return 0
+    const way = unseenWay(
+      flagsOf(told, c, 0),
+      flagsOf(told, c, 1),
+      batch.forwardTotalPackets[row]!,
+      batch.reverseTotalPackets[row]!,
+    )
+    return way < 0 ? 0 : way === 0 ? FlowFlag.FORWARD_UNSEEN : FlowFlag.REVERSE_UNSEEN
   }
 
   #ends(told: Told, row: number, root: number, alias: number, protocol: number): number {

@@ -37,6 +37,9 @@ export const FlowFlag = {
   SOURCE_AT_VETH: 16,
   /** A hook on a pod's veth saw packets go to the destination. */
   DESTINATION_AT_VETH: 32,
+  /** One way went past every hook here, as the other's acknowledgements show. */
+  FORWARD_UNSEEN: 64,
+  REVERSE_UNSEEN: 128,
 } as const
 
 /** An outer header seen around a flow. Interned by capture: equal tunnels are the same object. */

@@ -22,6 +22,16 @@ export function resetBy(forward: number, reverse: number): number {
   return (forward & RST) !== 0 ? End.SOURCE : End.NONE
 }
 
+/**
+ * Which way (0 forward, 1 reverse) must have flown although nobody here saw a packet of it, -1 for none: who acknowledges
+ * has heard. A reset acknowledges what it rejects and says nothing.
+ */
+export function unseenWay(flags: number, otherFlags: number, packets: number, otherPackets: number): number {
+  if (packets === 0 && otherPackets > 0 && (otherFlags & (ACK | RST)) === ACK) return 0
+  if (otherPackets === 0 && packets > 0 && (flags & (ACK | RST)) === ACK) return 1
+  return -1
+}
+
 /** A SYN that was answered by nothing but a reset. */
 export function refused(forward: number, reverse: number): boolean {
   return (forward & SYN) !== 0 && (reverse & RST) !== 0 && (reverse & SYN) === 0

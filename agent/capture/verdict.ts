@@ -5,7 +5,7 @@ import { mark } from '../kernel/layout.gen.js'
 import { C1, C4, ConnectionState, MAX_VIEWS } from './connections.js'
 import { EndReason, Verdict } from './flow-batch.js'
 import { directionTotals, type Tables } from './reading.js'
-import { FIN, RST, refused, SYN } from './tcp.js'
+import { ACK, FIN, RST, refused, SYN } from './tcp.js'
 import { V1, V4 } from './views.js'
 
 const PROTOCOL_TCP = 6
@@ -41,7 +41,12 @@ export function judge(tables: Tables, c: number): void {
 
 function answered(tables: Tables, c: number, forward: number, reverse: number): boolean {
   if (tables.views.protocol(tables.connections.root[c * C4]!) === PROTOCOL_TCP)
-    return (reverse & SYN) !== 0 || ((reverse & ~RST) !== 0 && (forward & SYN) === 0)
+    return (
+      (reverse & SYN) !== 0 ||
+      ((reverse & ~RST) !== 0 && (forward & SYN) === 0) ||
+      // the answer went another way, and was heard
+      (forward & (SYN | ACK | RST)) === (SYN | ACK)
+    )
   return directionTotals(tables, c, 1).packets > 0 && directionTotals(tables, c, 0).packets > 0
 }
 

@@ -77,6 +77,9 @@ describe('the schema', () => {
         "HookDirection.HOOK_DIRECTION_UNSPECIFIED  = 0",
         "HookDirection.HOOK_DIRECTION_INGRESS  = 1",
         "HookDirection.HOOK_DIRECTION_EGRESS  = 2",
+        "Way.WAY_UNSPECIFIED  = 0",
+        "Way.WAY_FORWARD  = 1",
+        "Way.WAY_REVERSE  = 2",
         "Workload.kind string = 1",
         "Workload.name string = 2",
         "Process.pid uint32 = 1",
@@ -176,6 +179,7 @@ describe('the schema', () => {
         "Flow.own bool = 27",
         "Flow.end_reason EndReason = 28",
         "Flow.sequence uint64 = 29",
+        "Flow.unseen Way = 30",
       ]
     `)
     expect(members(read('stream.proto'))).toMatchInlineSnapshot(`

@@ -121,10 +121,11 @@ export class Node extends Namespace {
   async pod(options: PodOptions): Promise<Pod> {
     const netns = `${this.#prefix}${this.name}-${options.namespace ?? 'default'}-${options.name}-${this.#sequence++}`
     await Namespace.make([netns])
+    const asked = options.ips ?? (options.ip === undefined ? undefined : [options.ip])
     const attachment = {
       containerId: netns.replaceAll(/[^A-Za-z0-9_.-]/g, '-'),
       netnsPath: `/run/netns/${netns}`,
-      ...(options.ip === undefined ? {} : { addresses: [options.ip] }),
+      ...(asked === undefined ? {} : { addresses: asked }),
       ...(options.hostPorts === undefined ? {} : { portMappings: options.hostPorts }),
     }
     const result = await cniAdd(this, this.#cni, attachment)

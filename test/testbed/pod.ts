@@ -18,6 +18,8 @@ export interface PodOptions {
   readonly labels?: Readonly<Record<string, string>>
   /** Exact address; host-local gives the next one otherwise. */
   readonly ip?: string
+  /** The same for a node with several ranges: one of each. */
+  readonly ips?: readonly string[]
   /** The workload it belongs to; ReplicaSet and Job in between are made up for the manifests. */
   readonly owner?: Owner
   readonly hostPorts?: readonly PortMapping[]

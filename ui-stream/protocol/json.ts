@@ -37,6 +37,7 @@ import {
   TunnelType,
   Unit,
   Verdict,
+  Way,
 } from './messages.js'
 import { formatProtocol } from './protocol-number.js'
 import { tcpFlagNames } from './tcp-flags.js'
@@ -221,6 +222,7 @@ export function flowToJson(message: FlowMessage): FlowJson {
         reverse: counters(view.reverse),
       }),
     ),
+    unseen: enumName(Way, 'WAY', message.unseen),
     initiatorInferred: message.initiatorInferred || undefined,
     own: message.own || undefined,
     endReason: enumName(EndReason, 'END_REASON', message.endReason),

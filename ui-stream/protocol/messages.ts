@@ -14,6 +14,7 @@ export const Verdict = vethflow.v1.Verdict
 export const EndReason = vethflow.v1.EndReason
 export const TcpState = vethflow.v1.TcpState
 export const TunnelType = vethflow.v1.TunnelType
+export const Way = vethflow.v1.Way
 export const End = vethflow.v1.End
 export const HookDirection = vethflow.v1.HookDirection
 export const Stage = vethflow.v1.Stage

@@ -159,6 +159,8 @@ export class FlowEncoder {
     if ((flags & FlowFlag.OWN) !== 0) writer.wideField(0xd8, 1)
     writer.wideField(0xe0, flows.endReason[row]!)
     writer.wideField(0xe8, sequence)
+    if ((flags & (FlowFlag.FORWARD_UNSEEN | FlowFlag.REVERSE_UNSEEN)) !== 0)
+      writer.wideField(0xf0, (flags & FlowFlag.FORWARD_UNSEEN) !== 0 ? 1 : 2)
     writer.endMessage(start, 2)
   }
 }

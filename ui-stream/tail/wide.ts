@@ -12,6 +12,7 @@ import {
   TcpState,
   TunnelType,
   Verdict,
+  Way,
 } from '../protocol/messages.js'
 import { formatProtocol } from '../protocol/protocol-number.js'
 import { tcpFlagNames } from '../protocol/tcp-flags.js'
@@ -101,6 +102,7 @@ function notes(flow: FlowMessage): string {
   }
   if (flow.icmp != null) found.push(`icmp=${flow.icmp.type ?? 0}/${flow.icmp.code ?? 0}`)
   if (flow.dns?.query) found.push(`dns=${safe(flow.dns.query)}`)
+  if (flow.unseen) found.push(`${flow.unseen === Way.WAY_FORWARD ? 'forward' : 'reverse'}-unseen`)
   if (flow.initiatorInferred) found.push('initiator-inferred')
   if (flow.own) found.push('own')
   return found.join(' ')

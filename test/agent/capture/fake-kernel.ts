@@ -327,5 +327,7 @@ function rowOf(batch: FlowBatch, row: number): string {
   if (batch.verdict[row] !== Verdict.UNSPECIFIED) parts.push(nameOf(Verdict, batch.verdict[row]!))
   if (batch.endReason[row] !== EndReason.NONE) parts.push(nameOf(EndReason, batch.endReason[row]!))
   if ((batch.flags[row]! & FlowFlag.INITIATOR_INFERRED) !== 0) parts.push('inferred')
+  if ((batch.flags[row]! & FlowFlag.FORWARD_UNSEEN) !== 0) parts.push('forward-unseen')
+  if ((batch.flags[row]! & FlowFlag.REVERSE_UNSEEN) !== 0) parts.push('reverse-unseen')
   return parts.join(' ')
 }

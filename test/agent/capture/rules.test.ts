@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { Clock } from '../../../agent/capture/clock.js'
 import { End, TcpState } from '../../../agent/capture/flow-batch.js'
 import { inferForward } from '../../../agent/capture/initiator.js'
-import { ACK, FIN, RST, refused, resetBy, SYN, tcpState } from '../../../agent/capture/tcp.js'
+import { ACK, FIN, RST, refused, resetBy, SYN, tcpState, unseenWay } from '../../../agent/capture/tcp.js'
 import { linger, longestSilence, Silence, silenceOf } from '../../../agent/capture/timeouts.js'
 
 describe('who opened a connection that nobody saw open', () => {
@@ -17,6 +17,21 @@ describe('who opened a connection that nobody saw open', () => {
     ['two equal ports: whoever was first', 53, 53, 0, 0],
   ])('%s', (_, port0, port1, first, forward) => {
     expect(inferForward(port0, port1, first)).toBe(forward)
+  })
+})
+
+describe('a way that nobody saw', () => {
+  it.each([
+    ['a handshake that goes on', SYN | ACK, 0, 3, 0, 1],
+    ['its answers alone', 0, SYN | ACK, 0, 4, 0],
+    ['an end that is told one way', ACK | FIN, 0, 2, 0, 1],
+    ['a SYN that nobody answered', SYN, 0, 4, 0, -1],
+    ['a connection seen both ways', SYN | ACK, SYN | ACK, 5, 5, -1],
+    ['a reset, which acknowledges what it rejects', SYN | RST | ACK, 0, 2, 0, -1],
+    ['a scan by ACK that is rejected', 0, RST | ACK, 0, 1, -1],
+    ['nothing yet', 0, 0, 0, 0, -1],
+  ])('%s', (_, forward, reverse, packets, answers, way) => {
+    expect(unseenWay(forward, reverse, packets, answers)).toBe(way)
   })
 })
 

@@ -190,7 +190,7 @@ describe('two tuples of one connection', () => {
     expect(kernel.poll()).toEqual([`CLOSED #2 ${DIRECT} +0/0 =1/0 EVICTED`, `UPDATED #1 ${JOINED} +0/0 =1/0`])
     expect(kernel.capture.state().absorbed).toBe(1)
     kernel.packet(T1, { count: 3 }).packet(T2, { count: 3, hook: 21 })
-    expect(kernel.drained()).toEqual([`UPDATED #1 ${JOINED} +3/0 =4/0`])
+    expect(kernel.drained()).toEqual([`UPDATED #1 ${JOINED} +3/0 =4/0 FORWARDED`])
   })
 
   it('in mid-connection, who opened it guessed until conntrack says', () => {
@@ -227,7 +227,7 @@ describe('two tuples of one connection', () => {
     // #2 and #4 were the alias's own, for as long as it took to read the link
     expect(kernel.poll()).toEqual([`OPENED #3 ${JOINED} +1/0 =1/0`])
     both((key, hook) => kernel.packet(key, { flags: ACK, hook, count: 4 }))
-    expect(kernel.drained()).toEqual([`UPDATED #3 ${JOINED} +4/0 =5/0`])
+    expect(kernel.drained()).toEqual([`UPDATED #3 ${JOINED} +4/0 =5/0 FORWARDED`])
   })
 
   it('a direction goes over to the other view when its own falls silent', () => {
@@ -236,7 +236,7 @@ describe('two tuples of one connection', () => {
     kernel.packet(T1, { flags: SYN }).packet(T2, { flags: SYN, hook: 21 }).link(T1, T2, T2)
     kernel.poll()
     both(5)
-    expect(kernel.drained()).toEqual([`UPDATED #1 ${JOINED} +5/0 =6/0`])
+    expect(kernel.drained()).toEqual([`UPDATED #1 ${JOINED} +5/0 =6/0 FORWARDED`])
     // T1's hook is gone: from here on T2 alone sees the connection
     const told: string[] = []
     for (let i = 0; i < 6; i++) {

@@ -2,5 +2,6 @@
 
 import type { CorpusBed } from '../bed.js'
 import { recorded } from './recorded.js'
+import { routed } from './routed.js'
 
-export const beds: readonly CorpusBed[] = [recorded]
+export const beds: readonly CorpusBed[] = [recorded, routed]

@@ -120,7 +120,7 @@ export function randomBatch(random: Random, count: number): NamedBatch {
     flows.endUs[row] = flows.timeUs[row]! - random.below(1000)
     flows.ipVersion[row] = version
     flows.protocol[row] = random.pick([6, 6, 6, 17, 1, 58, 132, 47, 0, 255])
-    flows.flags[row] = random.below(64)
+    flows.flags[row] = random.below(256)
     for (const column of [flows.source, flows.destination, flows.service, flows.translatedSource]) {
       for (let i = 0; i < 4; i++) column[row * 4 + i] = version === 6 ? word() : [0, 0, 0xffff, word()][i]!
     }

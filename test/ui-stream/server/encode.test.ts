@@ -119,6 +119,7 @@ function message(named: NamedBatch, row: number, sequence: number, labels: boole
     observations,
     initiatorInferred: (flags & FlowFlag.INITIATOR_INFERRED) !== 0,
     own: (flags & FlowFlag.OWN) !== 0,
+    unseen: (flags & FlowFlag.FORWARD_UNSEEN) !== 0 ? 1 : (flags & FlowFlag.REVERSE_UNSEEN) !== 0 ? 2 : 0,
     endReason: flows.endReason[row]!,
     sequence,
   }) as FlowMessage

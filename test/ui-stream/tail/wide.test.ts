@@ -34,6 +34,7 @@ const FULL = flow({
   icmp: { type: 3, code: 1 },
   dns: { query: 'cart.shop.svc' },
   initiatorInferred: true,
+  unseen: 2,
   own: true,
 })
 
@@ -41,7 +42,7 @@ describe('wide lines', () => {
   test('say all that a record says', () => {
     expect([FULL, CORPUS[2]!, CORPUS[9]!].map(wideFormat(plain))).toMatchInlineSnapshot(`
       [
-        "2026-03-04 05:06:07.089 n1               7        EGRESS  shop/web-859d8b7c4f-fgph8(10.244.1.7):41234      -> shop/cart-5d4f8c7b99-zxcvb(10.244.2.9):8080      shop/cart:80 NodePort            TCP    CLOSED  REFUSED         2/120B of 12/1.5kB          1/40B of 1/40B        87us CLOSED       syn|rst,ack                      RST     veth0a1b2c:in+1    as=192.168.1.10:61000 tunnel=VXLAN/42 icmp=3/1 dns=cart.shop.svc initiator-inferred own",
+        "2026-03-04 05:06:07.089 n1               7        EGRESS  shop/web-859d8b7c4f-fgph8(10.244.1.7):41234      -> shop/cart-5d4f8c7b99-zxcvb(10.244.2.9):8080      shop/cart:80 NodePort            TCP    CLOSED  REFUSED         2/120B of 12/1.5kB          1/40B of 1/40B        87us CLOSED       syn|rst,ack                      RST     veth0a1b2c:in+1    as=192.168.1.10:61000 tunnel=VXLAN/42 icmp=3/1 dns=cart.shop.svc reverse-unseen initiator-inferred own",
         "2026-03-04 05:06:07.089 n1               7        -       kube-system/coredns-7c65d6cfc9-abcde(10.244.0.3):53412 -> 8.8.8.8:53                                       -                                UDP    DROPPED DROPPED           0/0B of 0/0B               0/0B of 0/0B            - -            -                                -       -                  drop=NETFILTER_DROP x3",
         "2026-03-04 05:06:07.089                  7        -       ?                                                -> ?                                                -                                0      UPDATED -                 0/0B of 0/0B               0/0B of 0/0B            - -            -                                -       -",
       ]

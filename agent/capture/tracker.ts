@@ -230,9 +230,12 @@ export class Tracker implements JoinContext {
     const { views } = this
     const c = views.connection[view * V4]!
     if (c < 0 || this.connections.alias[c * C4]! >= 0) return
-    this.#translations?.find(views.family(view), views.key, views.keyOffset(view), (marks, peer, at) =>
-      this.link(view, marks, peer, at),
-    )
+    this.#translations?.find(views.family(view), views.key, views.keyOffset(view), (marks, peer, at) => {
+      if ((marks & PEER_MARKS) !== 0) this.link(view, marks, peer, at)
+      // not translated: said of one that was there before anybody listened, so only where it would be a guess
+      else if (this.connections.is(c, ConnectionState.INFERRED))
+        orient(this, view, (marks & mark.MARK_OPENER_DIR) !== 0 ? 1 : 0)
+    })
   }
 
   /** The connection of a view that is alive, or -1. */

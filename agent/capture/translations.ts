@@ -42,10 +42,14 @@ export class Translations {
     this.#families = { 4: new Family(4, capacity4), 6: new Family(10, capacity6) }
   }
 
-  /** Keys and forward dirs as ConntrackEvents gives them. */
+  /** Keys and forward dirs as ConntrackEvents gives them: the same key twice where only the opener is told. */
   add(family: 4 | 6, root: Uint32Array, rootForward: number, alias: Uint32Array, aliasForward: number): void {
     const common = mark.MARK_OPENER_KNOWN
     const rows = this.#families[family]
+    if (root === alias) {
+      rows.put(root, root, common | (rootForward === 1 ? mark.MARK_OPENER_DIR : 0))
+      return
+    }
     rows.put(
       root,
       alias,

@@ -8,7 +8,8 @@ import { NetlinkSocket } from './netlink.js'
 
 /**
  * A translated connection: the client's tuple and what it became, as keys of the maps (bpf/flow.h; 4 or 10 words from
- * offset 0, valid during the call), and the dir of forward packets in each.
+ * offset 0, valid during the call), and the dir of forward packets in each. One that was there before anybody listened
+ * comes also when it is not translated: with the same tuple twice, it says who opened it.
  */
 export type TranslationSink = (
   family: 4 | 6,
@@ -109,11 +110,11 @@ export class ConntrackEvents {
       IPCTNL_MSG_CT_GET,
       Buffer.alloc(NFGENMSG_SIZE),
       () => undefined,
-      (type, body) => this.#take(type, body, sink),
+      (type, body) => this.#take(type, body, sink, true),
     )
   }
 
-  #take(type: number, body: Buffer, sink: TranslationSink): void {
+  #take(type: number, body: Buffer, sink: TranslationSink, all = false): void {
     if (type !== IPCTNL_MSG_CT_NEW || body.length < NFGENMSG_SIZE) return
     const family = body[0] === 2 ? 4 : body[0] === 10 ? 6 : 0
     if (family === 0) return
@@ -125,8 +126,13 @@ export class ConntrackEvents {
       else if (kind === CTA_TUPLE_ORIG) seen |= readTuple(body, from, to, family, original) ? 1 : 0
       else if (kind === CTA_TUPLE_REPLY) seen |= readTuple(body, from, to, family, reply) ? 2 : 0
     })
-    if ((status & IPS_NAT_MASK) === 0 || seen !== 3) return
+    const translated = (status & IPS_NAT_MASK) !== 0
+    if (!(translated || all) || seen !== 3) return
     const rootForward = writeKey(this.#root, family, original, false)
+    if (!translated) {
+      sink(family, this.#root, rootForward, this.#root, rootForward)
+      return
+    }
     // behind the translation a forward packet is the reply turned round
     const aliasForward = writeKey(this.#alias, family, reply, true)
     sink(family, this.#root, rootForward, this.#alias, aliasForward)

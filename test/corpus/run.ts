@@ -106,7 +106,10 @@ export async function runBed(
 
 /** Does the row begin with a SYN, and leave nothing behind but TCP? */
 function isTcp(row: Row): boolean {
-  return row.talk.kind === 'tcp' || row.talk.kind === 'unanswered'
+  const others = Object.values(row.records ?? {}).some((records) =>
+    records.some(({ protocol }) => protocol !== undefined),
+  )
+  return (row.talk.kind === 'tcp' || row.talk.kind === 'unanswered') && !others
 }
 
 async function runRow(built: Built, row: Row, rules: Rules | undefined, firstPort: number): Promise<Run> {

@@ -49,6 +49,7 @@ const service = (address: string, port: number, type = 'ClusterIP'): ServiceCell
   ip: address,
   port,
 })
+/** The uplink only notes what the overlay's own device counts. */
 const UPLINK_1 = [...via('flannel.1'), ...via('eth0')]
 
 function both(version: 4 | 6): Row[] {
@@ -67,7 +68,7 @@ function both(version: 4 | 6): Row[] {
       direct(client, server, port, {
         direction: 'INGRESS',
         tunnel: TUNNEL,
-        observations: [...via('eth0'), ...via('flannel.1'), ...via('server')],
+        observations: [...via('flannel.1'), ...via('eth0'), ...via('server')],
       }),
     ],
   })
@@ -101,7 +102,7 @@ function both(version: 4 | 6): Row[] {
             service: service(server.ip, 8080),
             direction: 'INGRESS',
             tunnel: TUNNEL,
-            observations: [...via('eth0'), ...via('flannel.1'), ...via('server')],
+            observations: [...via('flannel.1'), ...via('eth0'), ...via('server')],
           }),
         ],
       },
@@ -140,7 +141,7 @@ function both(version: 4 | 6): Row[] {
             service: service(server.ip, 8080),
             direction: 'INGRESS',
             tunnel: TUNNEL,
-            observations: [...via('eth0'), ...via('flannel.1'), ...via('server')],
+            observations: [...via('flannel.1'), ...via('eth0'), ...via('server')],
           }),
         ],
       },
@@ -170,7 +171,7 @@ const ROWS: Row[] = [
         direct({ kind: 'UNKNOWN', ip: N1_INSIDE }, server, 7000, {
           direction: 'INGRESS',
           tunnel: TUNNEL,
-          observations: [...via('eth0'), ...via('flannel.1'), ...via('server')],
+          observations: [...via('flannel.1'), ...via('eth0'), ...via('server')],
         }),
       ],
     },

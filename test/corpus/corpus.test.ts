@@ -2,7 +2,9 @@
 
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import type { Built } from './bed.js'
+import { fedObjects, fedRows } from './beds/fed-rows.js'
 import { beds } from './beds/index.js'
+import { runFed } from './fed.js'
 import { type Case, Ports, runBed } from './run.js'
 import { table } from './table.js'
 
@@ -37,4 +39,19 @@ describe.each(beds)('the roads of the $name bed', (bed) => {
     }
     expect(wrong).toEqual([])
   }, 180_000)
+})
+
+describe('the roads of tunnels whose packets are fed', () => {
+  it('are told as they were written down', async () => {
+    const wrong: string[] = []
+    for (const [way, disable] of [
+      [WAYS[0]![0], []],
+      [WAYS[1]![0], ['conntrack']],
+    ] as const) {
+      const cases = await runFed(fedRows, fedObjects, disable)
+      all.get(way)!.push(...cases)
+      for (const one of cases) for (const text of one.wrong) wrong.push(`${way}, ${one.row.name}: ${text}`)
+    }
+    expect(wrong).toEqual([])
+  }, 60_000)
 })

@@ -171,9 +171,9 @@ export class Testbed {
     return task
   }
 
-  /** What was built, as Kubernetes objects. */
-  manifests(): Manifest[] {
-    return manifests(this.nodes, this.#services)
+  /** What was built, as Kubernetes objects; `services` in place of those that services() was given. */
+  manifests(services: readonly Service[] = this.#services): Manifest[] {
+    return manifests(this.nodes, services)
   }
 
   /** Writes manifests() as one JSON list into a new directory of this bed, and returns it. */

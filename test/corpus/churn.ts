@@ -55,7 +55,7 @@ export async function churn(seconds: number, flags: readonly string[] = []): Pro
     const agent = await RunningAgent.start(bed, node, 'n1', { manifests, flags })
     try {
       const rounds = seconds * CHANGES_A_SECOND
-      const lines = backends.map(pick).join('\n')
+      const lines = backends.map((pod) => `${pick(pod)}\n`).join('')
       const rules = await node.start(
         [
           'perl',

@@ -82,10 +82,10 @@ export function expectedCells(built: Built, expected: Expected, made: Made): Cel
   }
 }
 
-/** The names of the cells in which two records differ, each with both values. */
-export function differences(found: Cells, wanted: Cells): string[] {
+/** The names of the cells (`only` these) in which two records differ, each with both values. */
+export function differences(found: Cells, wanted: Cells, only?: readonly (keyof Cells)[]): string[] {
   const wrong: string[] = []
-  const names = new Set([...Object.keys(found), ...Object.keys(wanted)]) as Set<keyof Cells>
+  const names = new Set(only ?? ([...Object.keys(found), ...Object.keys(wanted)] as (keyof Cells)[]))
   for (const name of names) {
     const [a, b] = name === 'observations' ? hooks(found, wanted) : [found[name], wanted[name]]
     const [is, should] = [canonical(a), canonical(b)]

@@ -32,7 +32,7 @@ describe.each(beds)('the roads of the $name bed', (bed) => {
     const ports = new Ports()
     const wrong: string[] = []
     for (const [number, [way, flags]] of WAYS.entries()) {
-      const cases = await runBed(bed, built, ports, flags, number % 2 === 1)
+      const cases = await runBed(bed, built, ports, { flags, reversed: number % 2 === 1 })
       all.get(way)!.push(...cases)
       for (const one of cases)
         for (const text of one.wrong) wrong.push(`${way}, ${one.rules ?? ''} ${one.row.name}: ${text}`)

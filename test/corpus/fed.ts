@@ -1,7 +1,6 @@
 // Roads whose devices this kernel may not have: the packets of their tunnels are put on a real uplink, and go through the
 // real programs, capture, names and encoding. Requests come in from the fabric, answers go out.
 
-import { writeFileSync } from 'node:fs'
 import { Capture } from '../../agent/capture/capture.js'
 import { openIdentity } from '../../agent/identity/open.js'
 import { bootUs, wallUs } from '../../agent/kernel/clock.js'
@@ -53,13 +52,8 @@ export async function runFed(
   const bed = await Testbed.create('fed')
   try {
     const node = await bed.node('n1')
-    const directory = bed.writeManifests()
-    writeFileSync(
-      `${directory}/more.json`,
-      JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }),
-    )
     const identity = await openIdentity({
-      manifests: directory,
+      manifests: bed.writeManifests(objects),
       kubernetes: false,
       nodeName: 'n1',
       log: { info: () => undefined, warn: () => undefined },

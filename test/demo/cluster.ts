@@ -3,12 +3,14 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import {
+  endpoint,
   type Node,
   type Owner,
   type Pod,
   repository,
   type Service,
   type Testbed,
+  tcpProxy,
   tcpServer,
   udpServer,
   type World,
@@ -26,11 +28,25 @@ export interface Cluster {
   readonly silent: World
 }
 
-type PodKey = 'frontend1' | 'frontend2' | 'api1' | 'api2' | 'db' | 'report' | 'coredns' | 'probe1' | 'probe2'
+/** The address that a balancer outside leads to n1. */
+const BALANCER_IP = '203.0.113.80'
+
+type PodKey =
+  | 'ingress'
+  | 'frontend1'
+  | 'frontend2'
+  | 'api1'
+  | 'api2'
+  | 'db'
+  | 'report'
+  | 'coredns'
+  | 'probe1'
+  | 'probe2'
 
 const SERVICE_IPS = {
   dns: '10.96.0.10',
   frontend: '10.96.0.30',
+  ingress: '10.96.0.29',
   api: '10.96.0.31',
   db: '10.96.0.32',
   legacy: '10.96.0.33',
@@ -51,7 +67,14 @@ export async function buildCluster(bed: Testbed): Promise<Cluster> {
     node.pod({ name, namespace: 'shop', labels: { app }, owner, ports })
   const frontend = { kind: 'Deployment', name: 'frontend' }
   const api = { kind: 'Deployment', name: 'api' }
-  const [frontend1, frontend2, api1, api2, db, report, coredns, probe1, probe2] = await Promise.all([
+  const [ingress, frontend1, frontend2, api1, api2, db, report, coredns, probe1, probe2] = await Promise.all([
+    n1.pod({
+      name: 'ingress-controller-6b9f4d7c8-z5wlt',
+      namespace: 'ingress',
+      labels: { app: 'ingress-controller' },
+      owner: { kind: 'Deployment', name: 'ingress-controller' },
+      ports: { http: 8080 },
+    }),
     shop(n1, 'frontend-7d4b9c6f5-x2k8p', 'frontend', frontend, { http: 8080 }),
     shop(n2, 'frontend-7d4b9c6f5-m9vqz', 'frontend', frontend, { http: 8080 }),
     shop(n1, 'api-6c8f7b5d9-4tjwn', 'api', api, { http: 8080 }),
@@ -75,9 +98,14 @@ export async function buildCluster(bed: Testbed): Promise<Cluster> {
     ),
   ] as const)
   if (probe1 === undefined || probe2 === undefined) throw new Error('the probes are missing')
-  const pods = { frontend1, frontend2, api1, api2, db, report, coredns, probe1, probe2 }
+  const pods = { ingress, frontend1, frontend2, api1, api2, db, report, coredns, probe1, probe2 }
 
   const services: Service[] = [
+    {
+      ...service('ingress', 'ingress-controller', SERVICE_IPS.ingress, 80, 8080, [ingress]),
+      type: 'LoadBalancer',
+      ingresses: [BALANCER_IP],
+    },
     service('shop', 'frontend', SERVICE_IPS.frontend, 80, 8080, [frontend1, frontend2], 30080),
     service('shop', 'api', SERVICE_IPS.api, 80, 8080, [api1, api2]),
     service('shop', 'db', SERVICE_IPS.db, 5432, 5432, [db]),
@@ -91,11 +119,15 @@ export async function buildCluster(bed: Testbed): Promise<Cluster> {
     },
   ]
   await bed.services(services)
+  await visitor.configure(`route add ${BALANCER_IP}/32 via 203.0.113.1`)
+  await bed.fabric.configure(`route add ${BALANCER_IP}/32 via ${n1.ip}`)
   for (const pod of Object.values(pods)) pod.resolver(SERVICE_IPS.dns, SEARCH)
 
   await Promise.all([
     ...[frontend1, frontend2, api1, api2].map((pod) => tcpServer(pod, 8080)),
     ...[api1, api2].map((pod) => udpServer(pod, 9125)),
+    // the controller: ends what comes from outside, and asks a frontend itself
+    tcpProxy(ingress, 8080, endpoint(frontend2.ip, 8080)),
     tcpServer(db, 5432),
     tcpServer(website, 443),
     dnsServer(bed, coredns, services, website),
@@ -150,5 +182,13 @@ async function dnsServer(
   await task.said(/^READY 53$/m)
 }
 
-/** Addresses that the traffic goes to. */
-export { SERVICE_IPS }
+/** The Ingress by which the controller leads to the frontend. */
+const INGRESS = {
+  apiVersion: 'networking.k8s.io/v1',
+  kind: 'Ingress',
+  metadata: { name: 'storefront', namespace: 'shop', uid: 'storefront' },
+  spec: { defaultBackend: { service: { name: 'frontend', port: { name: 'main' } } } },
+}
+
+/** Addresses that the traffic goes to, and objects beside those of the testbed. */
+export { BALANCER_IP, INGRESS, SERVICE_IPS }

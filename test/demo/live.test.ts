@@ -31,7 +31,11 @@ interface Flow {
     readonly name?: string
     readonly ip?: string
     readonly port?: number
+    readonly type?: string
+    readonly ingresses?: readonly string[]
   }
+  readonly direction?: string
+  readonly translation?: { readonly sourceIp?: string; readonly destinationPort?: number }
   readonly forward: { readonly totalPackets: number; readonly totalBytes: number }
   readonly reverse: { readonly totalPackets: number; readonly totalBytes: number }
 }
@@ -127,6 +131,35 @@ describe('the demo, live', () => {
         protocol === 'ICMP' && source.namespace === 'monitoring' && destination.namespace === 'monitoring'
       )
     })
+    // Roads by the way they take through the nodes (docs/roads.md); those above are more of them.
+    const ROADS: Readonly<Record<string, (flow: Flow) => boolean>> = {
+      'pod to pod on one node': ({ source, destination, direction, translation }) =>
+        source.namespace === 'monitoring' &&
+        destination.port === 8080 &&
+        direction === 'LOCAL' &&
+        translation === undefined,
+      'pod to pod across nodes, where it leaves': ({ source, destination, direction }) =>
+        source.namespace === 'monitoring' && destination.port === 8080 && direction === 'EGRESS',
+      'and where it arrives': ({ source, destination, direction }) =>
+        source.namespace === 'monitoring' && destination.port === 8080 && direction === 'INGRESS',
+      'ClusterIP with a backend here': ({ service, direction }) =>
+        service?.type === 'ClusterIP' && service.name === 'api' && direction === 'LOCAL',
+      'ClusterIP with a backend elsewhere': ({ service, direction, translation }) =>
+        service?.name === 'api' && direction === 'EGRESS' && translation?.destinationPort === 8080,
+      hairpin: ({ source, destination, translation }) =>
+        source.pod !== undefined && source.pod === destination.pod && translation?.sourceIp !== undefined,
+      "a balancer's address": ({ source, service, destination }) =>
+        source.kind === 'WORLD' && service?.type === 'LoadBalancer' && destination.namespace === 'ingress',
+      'Ingress, the controller to the backend': ({ source, service }) =>
+        source.namespace === 'ingress' && service?.ingresses?.includes('storefront') === true,
+      "a kubelet's probe": ({ source, destination }) =>
+        source.kind === 'NODE' && destination.workload?.name === 'frontend' && destination.port === 8080,
+      masquerade: ({ source, translation, destination }) =>
+        source.kind === 'POD' && destination.kind === 'WORLD' && translation?.sourceIp !== undefined,
+      'a service without endpoints': ({ service, verdict }) =>
+        service?.name === 'legacy' && verdict === 'REFUSED',
+    }
+    for (const [road, matches] of Object.entries(ROADS)) some(road, matches)
     some('a dropped connection is no forwarded one', ({ destination, verdict }) => {
       return destination.port === 6379 && verdict !== 'FORWARDED'
     })

@@ -4,7 +4,7 @@
 import { createServer } from 'node:net'
 import { parseArgs } from 'node:util'
 import { Testbed } from '../testbed/index.js'
-import { buildCluster } from './cluster.js'
+import { buildCluster, INGRESS } from './cluster.js'
 import { GATEWAY_PORT, said, startAgent, startGateway, startTail } from './observe.js'
 import { onParentInterrupted } from './parent.js'
 import { startTalking } from './talk.js'
@@ -50,7 +50,7 @@ async function demo(bed: Testbed, seconds: number, output: string, signal: Abort
   const pods = cluster.nodes.reduce((sum, node) => sum + node.pods.length, 0)
   progress(`${cluster.nodes.length} nodes and ${pods} pods are up`)
 
-  const manifests = bed.writeManifests()
+  const manifests = bed.writeManifests([INGRESS])
   const agents = await Promise.all(cluster.nodes.map((node) => startAgent(bed, node, manifests, signal)))
   progress('an agent captures on each node')
   const gateway = await startGateway(

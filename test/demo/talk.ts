@@ -1,7 +1,7 @@
 // What talks in the demo, gently enough to be read: requests, lookups, and every way in which a connection fails.
 
 import { endpoint, type Namespace, tool } from '../testbed/index.js'
-import { type Cluster, SERVICE_IPS } from './cluster.js'
+import { BALANCER_IP, type Cluster, SERVICE_IPS } from './cluster.js'
 
 /** Longer than anybody watches; the bed ends what runs. */
 const FOREVER = ['--count', '100000000', '--seconds', '864000']
@@ -23,6 +23,11 @@ export async function startTalking(cluster: Cluster): Promise<() => void> {
   if (n1 === undefined) throw new Error('the cluster has no node')
   await Promise.all([
     connect(visitor, endpoint(n1.ip, 30080), 2, 420, 18_000),
+    // by the balancer's address and the Ingress: two connections, the controller between them
+    connect(visitor, endpoint(BALANCER_IP, 80), 1, 380, 6_000),
+    // a kubelet's probe; and a pod that asks for its own service, which at times is itself
+    connect(n1, endpoint(pods.frontend1.ip, 8080), 1, 64, 64),
+    connect(pods.frontend1, `${SERVICE_IPS.frontend}:80`, 1, 120, 800),
     connect(pods.frontend1, api, 2, 310, 4_200),
     connect(pods.frontend2, api, 1, 310, 4_200),
     connect(pods.api1, db, 2, 180, 900),

@@ -176,11 +176,11 @@ export class Testbed {
     return manifests(this.nodes, services)
   }
 
-  /** Writes manifests() as one JSON list into a new directory of this bed, and returns it. */
-  writeManifests(): string {
+  /** Writes manifests() and `more` objects as one JSON list into a directory of this bed, and returns it. */
+  writeManifests(more: readonly object[] = []): string {
     const directory = `${this.directory}/manifests`
     mkdirSync(directory, { recursive: true })
-    const list = { apiVersion: 'v1', kind: 'List', items: this.manifests() }
+    const list = { apiVersion: 'v1', kind: 'List', items: [...this.manifests(), ...more] }
     writeFileSync(`${directory}/cluster.json`, JSON.stringify(list, null, 2))
     return directory
   }

@@ -1,7 +1,6 @@
 // Routed veths without a bridge (the ptp plugin), nodes joined by routes, IPv4 and IPv6 side by side; rules of our own for
 // what the recorded ones lack.
 
-import { writeFileSync } from 'node:fs'
 import {
   endpoint,
   Namespace,
@@ -560,18 +559,13 @@ async function build(): Promise<Built> {
   ])
   const controller = await tcpProxy(there.controller!, 8443, endpoint(far.ip, 8081))
 
-  const manifests = bed.writeManifests()
-  writeFileSync(
-    `${manifests}/more.json`,
-    JSON.stringify({ apiVersion: 'v1', kind: 'List', items: moreObjects() }),
-  )
   const places: Record<string, Namespace> = { n1: one, n2: two, visitor: caller, lan: lanPod, ...there }
   return {
     bed,
     nodes: { n1: one, n2: two },
     places,
     address: (place, family) => (place === 'lan' ? LAN : ip(place as keyof typeof ADDRESSES, family)),
-    manifests,
+    manifests: bed.writeManifests(moreObjects()),
     proxies: { controller },
   }
 }

@@ -1,15 +1,17 @@
 // Holds a record against what was written down: cell by cell, absent cells included.
 
-import type { FlowJson, ObservationJson } from '../../ui-stream/protocol/json-types.js'
+import type { EndpointJson, FlowJson, ObservationJson } from '../../ui-stream/protocol/json-types.js'
 import { type Built, interfaceOf } from './bed.js'
 import type { EndWithPort, Expected, Port } from './row.js'
 import type { Made } from './talk.js'
 
+type EndCell = Readonly<Record<string, unknown>>
+
 /** The cells of a record that the corpus holds; counters stand apart. */
 export interface Cells {
   protocol: string
-  source: object | undefined
-  destination: object | undefined
+  source: EndCell | undefined
+  destination: EndCell | undefined
   service?: object
   translation?: object
   direction?: string
@@ -24,8 +26,8 @@ export interface Cells {
 export function cellsOf(flow: FlowJson): Cells {
   return {
     protocol: flow.protocol,
-    source: flow.source,
-    destination: flow.destination,
+    source: endCell(flow.source),
+    destination: endCell(flow.destination),
     ...(flow.service === undefined ? {} : { service: flow.service }),
     ...(flow.translation === undefined ? {} : { translation: flow.translation }),
     ...(flow.direction === undefined ? {} : { direction: flow.direction }),
@@ -35,6 +37,13 @@ export function cellsOf(flow: FlowJson): Cells {
     ...(flow.initiatorInferred ? { initiatorInferred: true } : {}),
     ...(flow.unseen === undefined ? {} : { unseen: flow.unseen }),
   }
+}
+
+/** An end without the number of its process. */
+function endCell(end: EndpointJson | undefined): EndCell | undefined {
+  if (end?.process === undefined) return end === undefined ? undefined : { ...end }
+  const { command, container } = end.process
+  return { ...end, process: { command, ...(container === undefined ? {} : { container }) } }
 }
 
 function arrow({ interface: name, direction }: ObservationJson): string {
@@ -87,11 +96,23 @@ export function differences(found: Cells, wanted: Cells, only?: readonly (keyof 
   const wrong: string[] = []
   const names = new Set(only ?? ([...Object.keys(found), ...Object.keys(wanted)] as (keyof Cells)[]))
   for (const name of names) {
-    const [a, b] = name === 'observations' ? hooks(found, wanted) : [found[name], wanted[name]]
+    const [a, b] =
+      name === 'observations'
+        ? hooks(found, wanted)
+        : name === 'source' || name === 'destination'
+          ? ends(found[name], wanted[name])
+          : [found[name], wanted[name]]
     const [is, should] = [canonical(a), canonical(b)]
     if (is !== should) wrong.push(`${name} is ${is}, not ${should}`)
   }
   return wrong
+}
+
+/** Whose process it is counts where it was written down. */
+function ends(found: EndCell | undefined, wanted: EndCell | undefined): [unknown, unknown] {
+  if (found === undefined || wanted?.process !== undefined) return [found, wanted]
+  const { process: _, ...rest } = found
+  return [rest, wanted]
 }
 
 /** The first hook counts, the rest is in any order. */

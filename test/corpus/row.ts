@@ -13,6 +13,8 @@ export interface End {
   readonly workload?: { readonly kind: string; readonly name: string }
   readonly nodeName?: string
   readonly zone?: string
+  /** Held where it is written only: who is behind a socket has tests of its own. */
+  readonly process?: { readonly command: string; readonly container?: string }
 }
 
 export interface EndWithPort extends End {

@@ -505,7 +505,14 @@ const ROWS: Row[] = [
     road: 'node process or kubelet probe to pod',
     family: 4,
     talk: { ...tcp('n1', web1.ip, 8080), fromIp: n1OnBridge.ip },
-    records: { n1: [direct(n1OnBridge, web1, 8080, { direction: 'LOCAL', observations: leaving('web-1') })] },
+    records: {
+      n1: [
+        direct({ ...n1OnBridge, process: { command: 'traffic' } }, web1, 8080, {
+          direction: 'LOCAL',
+          observations: leaving('web-1'),
+        }),
+      ],
+    },
   },
   {
     name: 'node-to-far-pod',

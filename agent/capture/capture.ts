@@ -165,6 +165,8 @@ export class Capture {
       })
       tracker.endFamily(family, entries)
     }
+    // the maps hold tuples that came after poll(): their translations were told before their packets were counted
+    source.readTranslations?.(this.#translated)
     this.#clock.tick()
     tracker.endDrain()
     this.#flushForgotten(4)

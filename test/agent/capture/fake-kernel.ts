@@ -85,10 +85,13 @@ export class FakeKernel implements DrainSource {
   readonly entries = new Map<string, Entry>()
   readonly rows: string[] = []
   readonly losses_: CaptureLoss[] = []
+  /** What goes on between the reading of the ring and that of the maps. */
+  meanwhile: (() => void) | undefined
   /** Each batch as it comes, before its rows are put into words. */
   onBatch: ((batch: FlowBatch) => void) | undefined
   readonly capture: Capture
   #ring: Uint32Array[] = []
+  readonly #translations: (readonly [Tuple, Tuple])[] = []
 
   constructor(options: Partial<CaptureOptions> = {}) {
     this.capture = new Capture({
@@ -122,7 +125,28 @@ export class FakeKernel implements DrainSource {
     return records.length
   }
 
+  readTranslations(
+    sink: (
+      family: 4 | 6,
+      root: Uint32Array,
+      rootForward: number,
+      alias: Uint32Array,
+      aliasForward: number,
+    ) => void,
+  ): void {
+    for (const [root, alias] of this.#translations.splice(0))
+      sink(
+        root.family,
+        new Uint32Array(root.words),
+        root.forward,
+        new Uint32Array(alias.words),
+        alias.forward,
+      )
+  }
+
   drain(family: 4 | 6, sink: (keys: Uint32Array, values: Uint32Array, count: number) => void): number {
+    this.meanwhile?.()
+    this.meanwhile = undefined
     const { keyWords, valueWords } = this.strides(family)
     const found = [...this.entries.values()].filter(({ key }) => key.family === family)
     const keys = new Uint32Array(found.length * keyWords)
@@ -237,6 +261,12 @@ export class FakeKernel implements DrainSource {
     this.setMarks(at, marks)
     this.entries.get(name(at))!.value.set(peer.words, V.size / 4)
     if (told) this.event(Kind.EVENT_LINK, at, {}, true)
+    return this
+  }
+
+  /** Conntrack's notification says that `alias` is what `root` became. */
+  translate(root: Tuple, alias: Tuple): this {
+    this.#translations.push([root, alias])
     return this
   }
 

@@ -212,6 +212,18 @@ describe('two tuples of one connection', () => {
     ])
   })
 
+  it('translated between the reading of the ring and that of the maps: never told as two', () => {
+    const kernel = new FakeKernel()
+    kernel.meanwhile = () => {
+      // the notification is there before the packet reaches the hook behind the translation
+      kernel.packet(T1, { flags: SYN }).translate(T1, T2).packet(T2, { flags: SYN, hook: 21 }).pass(5000)
+    }
+    expect(kernel.drained()).toEqual([`OPENED #1 ${JOINED} +1/0 =1/0`])
+    expect(kernel.poll()).toEqual([])
+    kernel.packet(T1, { count: 3 }).packet(T2, { count: 3, hook: 21 })
+    expect(kernel.drained()).toEqual([`UPDATED #1 ${JOINED} +3/0 =4/0 FORWARDED`])
+  })
+
   it('used again on both', () => {
     const kernel = new FakeKernel()
     const both = (use: (key: typeof T1, hook: number) => void) => {

@@ -49,8 +49,8 @@ it('an address that passes on from pod to pod: each flow to the one that held it
     const pod = await node.pod({ name, ip })
     tell()
     await tcpServer(pod, 8080)
-    const report = await tcpConnect(client, endpoint(ip, 8080), { count: 3, ports: true })
     if (deletedAt > 0) gaps.push(performance.now() - deletedAt)
+    const report = await tcpConnect(client, endpoint(ip, 8080), { count: 3, rate: 2, ports: true })
     expect(report.ok).toBe(3)
     ports.push(...(report.ports ?? []))
     deletedAt = performance.now()
@@ -62,11 +62,11 @@ it('an address that passes on from pod to pod: each flow to the one that held it
   for (const [number, port] of ports.entries()) {
     const records = flows.filter((flow) => flow.source?.port === port)
     const holder = `${ip} ${holders[Math.floor(number / 3)]}`
-    // its first record may come before anybody has said who holds the address: then it names nobody
+    // what comes before the agent has been told who holds the address names nobody, and never somebody else
     const named = records.map((flow) => `${flow.destination?.ip} ${flow.destination?.pod ?? 'nobody'}`)
     const others = named.filter((name) => name !== holder && name !== `${ip} nobody`)
     expect(others, `connection ${number}`).toEqual([])
-    expect(named.at(-1), `connection ${number}`).toBe(holder)
+    if (number % 3 === 2) expect(named.at(-1), `connection ${number}`).toBe(holder)
   }
   console.log(
     `the address was somebody else's ${gaps.map((gap) => `${gap.toFixed(0)} ms`).join(' and ')} later`,

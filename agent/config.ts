@@ -41,6 +41,8 @@ export interface AgentConfig extends ServeSettings {
   readonly updateIntervalMs: number
   /** Connections that are held at once, in the kernel and in the agent. */
   readonly maxConnections: number
+  /** Capture inside pods' network namespaces on `lo`, too. */
+  readonly loopback: boolean
   /** Kernel features to do without (agent/kernel/features.ts). */
   readonly disableFeatures: readonly string[]
 }
@@ -131,7 +133,10 @@ export const agentFlags = {
     help: 'do without a kernel feature, as `vethflow status` names it (repeatable)',
     parse: oneOf(...FEATURES),
   }),
-  loopback: laterFlag('loopback'),
+  loopback: switchFlag({
+    name: 'loopback',
+    help: "capture on lo inside each pod's namespace, too (CAP_SYS_ADMIN)",
+  }),
   pin: laterFlag('pin'),
   nats: laterFlag('nats', 'URL'),
 } satisfies FlagTable
@@ -172,6 +177,7 @@ export function parseAgentConfig(
     updateIntervalMs: values.updateInterval,
     maxConnections: values.maxConnections,
     ...serve,
+    loopback: values.loopback,
     disableFeatures: values.disableFeature,
   }
 }

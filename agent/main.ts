@@ -65,8 +65,9 @@ async function wire(
   const datapath = Datapath.open({
     maxConnections: config.maxConnections,
     disable: new Set(config.disableFeatures),
+    loopback: config.loopback,
     // who asks for an interface by name may mean the loopback's
-    loopbackSockets: config.interfaces.length > 0,
+    loopbackSockets: config.loopback || config.interfaces.length > 0,
     aside: true,
   })
   ends.push(() => datapath.close())
@@ -175,6 +176,18 @@ async function wire(
     hooks.update(datapath.changed(changes))
     if (changes.some(({ kind }) => kind !== 'attached' && kind !== 'renamed')) addressesChanged()
   }
+  const loopbacksChanged = (changes: ReturnType<Datapath['pollLoopbacks']>): void => {
+    hooks.update(datapath.status().interfaces)
+    for (const { number, inode, addresses } of changes) {
+      sockets?.setNamespace(number, addresses === undefined ? undefined : inode)
+      // the last records of one that has gone are still to be named
+      if (addresses !== undefined)
+        identity.setNamespace(
+          number,
+          addresses.map(({ address }) => addressText(address)),
+        )
+    }
+  }
   datapath.follow({ include: config.interfaces, exclude: config.excludeInterfaces })
   hooks.update(datapath.status().interfaces)
   addressesChanged()
@@ -185,6 +198,8 @@ async function wire(
   const tick = (): number => {
     const changes = datapath.poll()
     if (changes.length > 0) interfacesChanged(changes)
+    const loopbacks = datapath.pollLoopbacks()
+    if (loopbacks.length > 0) loopbacksChanged(loopbacks)
     if (!capturing && datapath.pending === 0) {
       capturing = true
       const { interfaces } = datapath.status()

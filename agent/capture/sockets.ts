@@ -153,7 +153,7 @@ export class Sockets implements SocketSink {
       if (protocol === PROTOCOL_TCP ? time >= sinceUs - EARLY_US : time > this.#nowUs - UDP_TRUST_US)
         return this.#connectedOwner[slot]
     }
-    return this.#findBound(local, localPort, at, protocol, inode)
+    return this.#findBound(local, localPort, at, protocol, inode, sinceUs)
   }
 
   #connect(words: Uint32Array, at: number, family: number, time: number): void {
@@ -241,6 +241,7 @@ export class Sockets implements SocketSink {
     at: number,
     protocol: number,
     inode: number,
+    sinceUs: number,
   ): SocketOwner | undefined {
     const netns = inode === 0 ? this.#netnsOf(local, at) : inode
     if (netns === undefined) return undefined
@@ -248,19 +249,25 @@ export class Sockets implements SocketSink {
     for (let i = 0; i < 4; i++) key[i] = local[at + i]!
     key[4] = ((localPort << 16) | protocol) >>> 0
     key[5] = netns
-    const exact = this.#trusted(protocol)
+    const exact = this.#trusted(protocol, sinceUs)
     if (exact !== undefined) return exact
     if (key[2] !== IPV4_PREFIX || key[0] !== 0 || key[1] !== 0) key[2] = 0
     key[0] = 0
     key[1] = 0
     key[3] = 0
-    return this.#trusted(protocol)
+    return this.#trusted(protocol, sinceUs)
   }
 
-  #trusted(protocol: number): SocketOwner | undefined {
+  #trusted(protocol: number, sinceUs: number): SocketOwner | undefined {
     const slot = this.#bound.find(this.#boundKey)
     if (slot < 0 || this.#boundSure[slot] === Sure.GONE) return undefined
-    if (protocol === PROTOCOL_UDP && this.#boundAt[slot]! < this.#nowUs - UDP_TRUST_US) return undefined
+    const time = this.#boundAt[slot]!
+    if (protocol === PROTOCOL_UDP) {
+      if (time < this.#nowUs - UDP_TRUST_US) return undefined
+    } else if (this.#boundSure[slot] === Sure.TOLD && sinceUs > 0 && time > sinceUs + EARLY_US) {
+      // began to listen when the connection had begun already: that was refused
+      return undefined
+    }
     return this.#boundOwner[slot]
   }
 

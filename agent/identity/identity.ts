@@ -133,6 +133,8 @@ export class ClusterIdentity implements Identity {
     const last = batch.endUs[row]!
     const time = last > 0 ? last : batch.timeUs[row]!
     const addresses = this.#cluster.addresses
+    // in another namespace 127.0.0.1 is not the node's, which holds it here
+    if (batch.netns[row] !== 0 && isLoopback(w0, w1, w2, w3)) return this.#atHome(batch.netns[row]!, time)
     const holder = addresses.get(w0, w1, w2, w3, 0, time)
     if (holder !== undefined) {
       const { lease } = holder
@@ -140,7 +142,7 @@ export class ClusterIdentity implements Identity {
       this.#strangers?.renew(lease)
       return time <= lease.untilUs ? holder : undefined
     }
-    if (isLoopback(w0, w1, w2, w3)) return this.#atHome(batch.netns[row]!, time)
+    if (isLoopback(w0, w1, w2, w3)) return this.#cluster.nodes.self
     const start = batch.startUs[row]!
     return start > 0 && start !== time ? addresses.get(w0, w1, w2, w3, 0, start) : undefined
   }
@@ -152,9 +154,8 @@ export class ClusterIdentity implements Identity {
     return this.#cluster.nodes.ownRanges.has(column[at]!, column[at + 1]!, column[at + 2]!, column[at + 3]!)
   }
 
-  /** Who has a network namespace for himself; the node has number 0. */
+  /** Who has a network namespace other than the node's for himself. */
   #atHome(netns: number, time: number): Holder | undefined {
-    if (netns === 0) return this.#cluster.nodes.self
     for (const [w0, w1, w2, w3] of this.#namespaces.get(netns) ?? []) {
       const holder = this.#cluster.addresses.get(w0, w1, w2, w3, 0, time)
       if (holder !== undefined) return holder

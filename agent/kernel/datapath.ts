@@ -9,6 +9,7 @@ import { Drain, type EntrySink } from './drain.js'
 import { type Feature, Features } from './features.js'
 import type { Interface, InterfaceChange } from './interfaces.js'
 import { key4, key6, view4, view6 } from './layout.gen.js'
+import { Loopback, type LoopbackChange, needsToEnter } from './loopback.js'
 import { type InterfaceStatus, type NamedHookCounters, Namespace } from './namespace.js'
 import { requireCapabilities } from './permission.js'
 import { Programs, type ProgramsOptions, prebuiltDir } from './programs.js'
@@ -34,11 +35,14 @@ export interface DatapathOptions {
    * is hooked, and `pending` says how much is left. Otherwise they wait (poll() for 20 ms at most).
    */
   readonly aside?: boolean
+  /** Capture on the loopback device of each pod's network namespace (CAP_SYS_ADMIN). */
+  readonly loopback?: boolean
 }
 
 export interface DatapathStatus {
   readonly object: string
-  readonly features: readonly Feature[]
+  /** Of the kernel, and what was asked for beside. */
+  readonly features: readonly (Omit<Feature, 'name'> & { readonly name: string })[]
   readonly interfaces: readonly InterfaceStatus[]
   readonly ring: { readonly bytes: number; readonly fill: number }
   readonly losses: Losses
@@ -46,6 +50,8 @@ export interface DatapathStatus {
 
 const MAX_CONNECTIONS = 131_072
 const RING_BYTES = 8 * 1024 * 1024
+/** How often pods' namespaces are looked after. */
+const LOOPBACK_MS = 40
 
 /** Everything in the kernel that belongs to one agent. Used from the main thread only. Close it. */
 export class Datapath {
@@ -60,6 +66,8 @@ export class Datapath {
   private readonly own: Namespace
   private readonly conntrack: ConntrackEvents | undefined
   private readonly sockets: SocketWatch | undefined
+  private readonly loopback: Loopback | undefined
+  private loopbackAt = Number.NEGATIVE_INFINITY
   private readonly others = new Map<number, { namespace: Namespace; programs: Programs }>()
   private closed = false
 
@@ -68,10 +76,12 @@ export class Datapath {
       maxConnections: options.maxConnections ?? MAX_CONNECTIONS,
       ringBytes: options.ringBytes ?? RING_BYTES,
       objectDir: options.objectDir ?? prebuiltDir(),
-      loopbackSockets: options.loopbackSockets ?? false,
+      loopbackSockets: options.loopbackSockets ?? options.loopback ?? false,
+      loopback: options.loopback ?? false,
     }
     requireCapabilities()
     this.features = Features.probe(options.disable)
+    if (this.options.loopback) needsToEnter()
     this.programs = new Programs(this.programsOptions(0))
     cleanups.push(() => this.programs.close())
     this.programs.role('veth')
@@ -119,6 +129,15 @@ export class Datapath {
         this.features.set('ctnetlink', false, error instanceof Error ? error.message : String(error))
       }
     }
+    if (this.options.loopback) {
+      this.loopback = new Loopback({
+        features: this.features,
+        hooks: this.hooks,
+        maps: this.programs.maps,
+        objectPath: this.programs.path,
+      })
+      cleanups.push(() => this.loopback?.close())
+    }
     this.sockets = this.watchSockets()
     cleanups.push(() => this.sockets?.close())
   }
@@ -154,6 +173,16 @@ export class Datapath {
     if (changes.some((change) => change.interface.tunnel !== undefined)) this.setTunnels(this.own.tunnels())
     for (const { namespace } of this.others.values()) changes.push(...namespace.poll())
     return changes
+  }
+
+  /**
+   * Follows the network namespaces of the pods whose interfaces are hooked, and gives those that came, changed or went
+   * since the last call. Nothing unless `loopback` was asked for.
+   */
+  pollLoopbacks(): LoopbackChange[] {
+    if (this.loopback === undefined || performance.now() - this.loopbackAt < LOOPBACK_MS) return []
+    this.loopbackAt = performance.now()
+    return this.loopback.poll(this.own.podInterfaces())
   }
 
   /** Interfaces that wait to be hooked: 0 when all that are known are captured. */
@@ -328,8 +357,14 @@ export class Datapath {
   status(): DatapathStatus {
     return {
       object: this.programs.path,
-      features: this.features.list(),
-      interfaces: [...this.namespaces()].flatMap((namespace) => namespace.status()),
+      features: [
+        ...this.features.list(),
+        ...(this.loopback === undefined ? [] : [{ name: 'loopback', ...this.loopback.summary() }]),
+      ],
+      interfaces: [
+        ...[...this.namespaces()].flatMap((namespace) => namespace.status()),
+        ...(this.loopback?.status() ?? []),
+      ],
       ring: this.ringFill(),
       losses: this.losses(),
     }
@@ -346,6 +381,7 @@ export class Datapath {
     const working = this.own.stop()
     if (working !== undefined) await working
     this.own.close()
+    this.loopback?.close()
     this.conntrack?.close()
     this.sockets?.close()
     this.ring?.close()

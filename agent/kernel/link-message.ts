@@ -81,6 +81,8 @@ export interface Link {
   readonly link: number
   /** True when `link` counts in another network namespace. */
   readonly linkElsewhere: boolean
+  /** That namespace's number, as ours knows it (rtnetlink's nsid); absent unless linkElsewhere. */
+  readonly linkNetnsid?: number
   readonly counters: LinkCounters
   readonly tunnel?: TunnelSettings
 }
@@ -118,6 +120,7 @@ export function parseLink(body: Buffer): Link | undefined {
     master: wordOf(all.get(IFLA.MASTER)) ?? 0,
     link: link === ifindex && !elsewhere ? 0 : link,
     linkElsewhere: elsewhere,
+    ...(elsewhere ? { linkNetnsid: wordOf(all.get(IFLA.LINK_NETNSID)) ?? 0 } : {}),
     counters: parseCounters(all.get(IFLA.STATS64)),
     ...(tunnel === undefined ? {} : { tunnel }),
   }

@@ -11,7 +11,7 @@ import type { LinkCounters } from './link-message.js'
 import { NetlinkSocket } from './netlink.js'
 import { withNetns } from './netns.js'
 import type { Programs } from './programs.js'
-import { chooseRole, type Role, type RoleOptions } from './roles.js'
+import { chooseRole, isPodKind, type Role, type RoleOptions } from './roles.js'
 import { runAside, runNow } from './slow-call.js'
 import type { Tunnel } from './tunnel-map.js'
 import { tunnelsOf } from './tunnels.js'
@@ -179,6 +179,15 @@ export class Namespace {
     return tunnelsOf(this.list(), (ifindex) => {
       const entry = this.entries.get(ifindex)
       return entry instanceof Hooked && entry.attach !== undefined
+    })
+  }
+
+  /** Interfaces hooked as pods' whose other ends are in other namespaces. */
+  podInterfaces(): Interface[] {
+    return this.list().filter((device) => {
+      if (!device.linkElsewhere || !isPodKind(device.kind)) return false
+      const entry = this.entries.get(device.ifindex)
+      return entry instanceof Hooked && entry.role === 'veth'
     })
   }
 

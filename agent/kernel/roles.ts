@@ -61,6 +61,11 @@ const L3_TYPES: ReadonlySet<number> = new Set([
   519 /* RAWIP */,
 ])
 
+/** Is this what pods are connected by? */
+export function isPodKind(kind: string): boolean {
+  return PODS.has(kind)
+}
+
 /** Decides about `device`; its master's kind is in slaveKind. */
 export function chooseRole(device: Interface, options: RoleOptions = {}): RoleChoice {
   if (matches(options.exclude, device.name)) return none('excluded by name')

@@ -41,6 +41,7 @@ test('the contract gives the defaults', () => {
     kubeconfig: undefined,
     manifests: undefined,
     insecure: false,
+    loopback: false,
   })
   expect(config.nodeName).not.toBe('')
 })
@@ -76,6 +77,7 @@ test('flags of every form', () => {
     security: {},
     auth: undefined,
     insecure: false,
+    loopback: false,
   })
 })
 
@@ -155,7 +157,6 @@ describe('refusals name the flag and what it takes', () => {
     [['--manifests', 'a', '--kubeconfig', 'b'], '--manifests stands in for an API server'],
     [['--no-kubernetes', '--kubeconfig', 'b'], '--no-kubernetes cannot go with --kubeconfig'],
     [['--pin'], '--pin is not available in this version'],
-    [['--loopback'], '--loopback is not available in this version'],
     [['--nats', 'nats://x'], '--nats is not available in this version'],
     [['--tls-cert', 'x'], '--tls-cert and --tls-key go together'],
     [['--tls-key', 'x'], '--tls-cert and --tls-key go together'],

@@ -14,6 +14,8 @@ export interface AgentOptions {
   readonly updateInterval?: string
   readonly flags?: readonly string[]
   readonly env?: Readonly<Record<string, string>>
+  /** Words in front of the command, such as setpriv and what it takes. */
+  readonly under?: readonly string[]
   /** What the test wants to see of the stream; all unless given. */
   readonly filters?: readonly FilterSpec[]
 }
@@ -52,6 +54,7 @@ export class RunningAgent {
   ): Promise<RunningAgent> {
     const task = await node.start(
       [
+        ...(options.under ?? []),
         process.execPath,
         CLI,
         'agent',

@@ -16,6 +16,7 @@ import {
   type Node,
   ownGroup,
   type Pod,
+  type Task,
   Testbed,
   tcpConnect,
   tcpServer,
@@ -55,6 +56,16 @@ let kubelet: Container
 /** Containers of the pods `server` and `client`. */
 let app: Container
 let curl: Container
+
+/** A server and a client's connection that are older than the agent. */
+let older: Awaited<ReturnType<typeof tcpServer>>
+let standing: Task
+/** Connects, says so, and sends a byte every tenth of a second. */
+const DIALOGUE = `my $s = IO::Socket::INET->new(PeerAddr => $ARGV[0], PeerPort => $ARGV[1]) or die $!;
+  $| = 1; print "open\n"; while (1) { syswrite($s, "x") or die $!; select(undef, undef, undef, 0.1) }`
+/** Calls itself as told, then connects once. */
+const HOSTILE = `$0 = shift; my $s = IO::Socket::INET->new(PeerAddr => $ARGV[0], PeerPort => $ARGV[1]) or die $!;
+  syswrite($s, "x"); close $s`
 
 const v1 = ownGroup('v1') !== undefined
 
@@ -121,7 +132,12 @@ beforeAll(async () => {
       [],
     ),
   ])
-  agent = await RunningAgent.start(bed, n1, 'n1', { manifests: directory, interfaces: [] })
+  // with exactly the capabilities of the DaemonSet
+  const under = ['setpriv', '--bounding-set=-all,+bpf,+net_admin,+perfmon', '--inh-caps=-all']
+  older = await tcpServer(proxy, 7050)
+  standing = await client.start(['perl', '-MIO::Socket::INET', '-e', DIALOGUE, n1.ip, '7050'])
+  await standing.said(/^open$/m)
+  agent = await RunningAgent.start(bed, n1, 'n1', { manifests: directory, under })
   farAgent = await RunningAgent.start(bed, n2, 'n2', { manifests: directory })
 }, 120_000)
 
@@ -333,4 +349,63 @@ it('a refused connection and an unanswered one have their process', async () => 
   await tcpConnect(curl, endpoint(server.ip, 7041), { count: 1, connectTimeout: 3500 })
   const silent = await flowTo(agent, 7041, (f) => f.verdict === 'UNANSWERED')
   expect(told(silent.source)).toEqual({ ...pod('default/client'), ...process(TRAFFIC, 'curl') })
+}, 30_000)
+
+it('sockets that are older than the agent are found, the server at once and the client with a walk', async () => {
+  const flow = await flowTo(agent, 7050, (f) => f.source?.process !== undefined)
+  expect(told(flow.source)).toEqual({ ...pod('default/client'), ...process('perl') })
+  expect(told(flow.destination)).toEqual({
+    ...pod('kube-system/proxy-n1'),
+    ...process(TRAFFIC, 'kube-proxy'),
+  })
+  expect(flow.source?.process?.pid).toBe(standing.pid)
+  await standing.stop()
+  // gone, and still known when its end is told
+  const last = await flowTo(agent, 7050, closed)
+  expect(told(last.source)).toEqual({ ...pod('default/client'), ...process('perl') })
+  await older.stop()
+}, 30_000)
+
+it.each([
+  ['escapes and lines', '\u001b[31mred\n\t"x"', '\u001b[31mred\n\t"x"'],
+  ['spaces and more than there is room for', 'a b  c d e f g h i', 'a b  c d e f g '],
+  ['4 KB', 'z'.repeat(4096), 'z'.repeat(15)],
+  ['what is no text', '\u00ff\u00fe', '\u00ff\u00fe'],
+])(
+  'a process that calls itself %s is told so',
+  async (_, name, command) => {
+    const port = 7060
+    const tcp = await tcpServer(app, port, { hold: true })
+    const task = await curl.start([
+      'perl',
+      '-MIO::Socket::INET',
+      '-e',
+      HOSTILE,
+      name,
+      server.ip,
+      String(port),
+    ])
+    await task.done()
+    const mine = () =>
+      agent.flows.filter((f) => f.destination?.port === port && f.source?.process?.pid === task.pid)
+    await agent.until('told', () => mine().length > 0)
+    await tcp.stop()
+    expect(mine().at(-1)?.source?.process).toEqual({ pid: task.pid, command, container: 'curl' })
+  },
+  30_000,
+)
+
+it('a worker that closes what another process has accepted is who had it', async () => {
+  // the listener forks for each connection, and its child serves and closes it
+  const serve = `TCP-LISTEN:7070,bind=${n1.ip},fork,reuseaddr`
+  const forking = await proxy.start(['socat', '-d', '-d', serve, 'EXEC:cat'])
+  await forking.said(/listening on/)
+  await client.exec(['socat', '-u', '/dev/null', `TCP:${n1.ip}:7070`])
+  const flow = await flowTo(agent, 7070, closed)
+  expect(told(flow.destination)).toEqual({
+    ...pod('kube-system/proxy-n1'),
+    ...process('socat', 'kube-proxy'),
+  })
+  expect(flow.destination?.process?.pid).not.toBe(forking.pid)
+  await forking.stop()
 }, 30_000)

@@ -224,6 +224,14 @@ describe('bound sockets', () => {
     expect(bench.find('10.0.0.1:80', A)).toBeUndefined()
   })
 
+  it('that began to listen later have nothing to do with a connection that was refused before', () => {
+    const bench = new Bench().tell({ ...listen, local: '0.0.0.0:80', timeUs: 5_000_000 })
+    local(bench, '10.0.0.1')
+    expect(bench.find('10.0.0.1:80', A, { since: 4_900_000 })).toBeUndefined()
+    expect(bench.find('10.0.0.1:80', A, { since: 5_100_000 })).toBeDefined()
+    expect(bench.find('10.0.0.1:80', A, { since: 0 })).toBeDefined()
+  })
+
   it('of UDP are believed for a minute after a walk', () => {
     const found = { ...listen, protocol: 17, flags: SOCKET_FOUND, local: '0.0.0.0:53' }
     const bench = new Bench()

@@ -70,7 +70,7 @@ describe('help and version', () => {
     const { code, stdout } = await run([command, '--help'])
     expect(code).toBe(0)
     expect(stdout).toContain(`Usage: vethflow ${command}`)
-    expect(stdout).not.toMatch(/--(pin|nats|loopback|discover|input-file|write)\b/)
+    expect(stdout).not.toMatch(/--(pin|nats|discover|input-file|write)\b/)
     expect(stdout.split('\n').every((line) => line.length <= 120)).toBe(true)
   })
 

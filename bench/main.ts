@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util'
 import { repository } from '../test/testbed/index.js'
 import { connections, idle, latency, memory } from './agent.js'
 import { CPU } from './bed.js'
+import { gateway } from './gateway.js'
 import { identity } from './identity.js'
 import { kernelCost } from './kernel-cost.js'
 import { encode, line } from './line.js'
@@ -27,6 +28,7 @@ const GROUPS: Readonly<Record<string, Group>> = {
   idle,
   connections,
   latency,
+  gateway,
   memory,
   stream,
 }

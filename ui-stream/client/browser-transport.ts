@@ -11,6 +11,8 @@ interface WebSocketLike {
   onopen: (() => void) | null
   onmessage: ((event: { data: unknown }) => void) | null
   onclose: ((event: { code: number; reason: string }) => void) | null
+  readonly readyState: number
+  send(frame: Uint8Array): void
   close(code?: number): void
 }
 
@@ -69,6 +71,9 @@ export const dialBrowser: Dial = (request, events): Connection => {
   else withTicket(request, request.token, stop.signal).then(open).catch(failed)
   return {
     canPause: false,
+    send(frame) {
+      if (socket?.readyState === 1) socket.send(frame)
+    },
     pause: nothing,
     resume: nothing,
     close() {

@@ -3,6 +3,7 @@
 import { ExitCode, usageError, VethflowError } from '../../agent/errors.js'
 import type { FilterSpec } from '../protocol/filters.js'
 import {
+  ClientMessage,
   type ErrorMessage,
   type LostMessage,
   Stage,
@@ -11,9 +12,10 @@ import {
   Unit,
 } from '../protocol/messages.js'
 import { CloseCode, ErrorCode, Subprotocol } from '../protocol/names.js'
-import { follows, formatQuery, type Subscription } from '../protocol/subscription.js'
+import { follows, formatQuery, type Subscription, toSubscribeMessage } from '../protocol/subscription.js'
 import { parseMoment } from '../protocol/time.js'
 import { backoffMs, wait } from './backoff.js'
+import type { FeedControl } from './feed-control.js'
 import { Line } from './line.js'
 import type { FeedMessage } from './messages.js'
 import { flowsUrl, serverUrl } from './server-url.js'
@@ -51,12 +53,16 @@ export interface ConnectOptions {
   readonly ca?: string | (() => string)
   /** Certificate and key to show (Node only); a function is asked before each connection, since they expire. */
   readonly identity?: ClientIdentity | (() => ClientIdentity)
+  /** The name in the server's certificate, where `server` is an address (Node only). */
+  readonly serverName?: string
   /** Connect again when the connection breaks (default true). A request that only reads history is not repeated. */
   readonly reconnect?: boolean
   /** Throw when the very first connection cannot be made, also with `reconnect` (default false). */
   readonly failFirst?: boolean
   /** Longest wait between two tries, ms (default 15,000). */
   readonly maxRetryMs?: number
+  /** Changes what is asked for while the feed runs. */
+  readonly control?: FeedControl
   /** Ends the feed; the iterator then is done, without an error. */
   readonly signal?: AbortSignal
 }
@@ -71,8 +77,11 @@ const SETTLED_MS = 10_000
 export async function* feed(dial: Dial, options: ConnectOptions): AsyncGenerator<FeedMessage, void, void> {
   const base = serverUrl(options.server)
   const server = `${base.protocol}//${base.host}${base.pathname.replace(/\/$/, '')}`
-  const subscription = subscriptionOf(options)
+  let subscription = subscriptionOf(options)
   const endless = follows(subscription)
+  let open: Line | undefined
+  /** Subscriptions that were sent and not answered; until then flows are still those of the one before. */
+  let unanswered = 0
   const { signal } = options
   let cursor = options.cursor
   let attempt = 0
@@ -81,14 +90,32 @@ export async function* feed(dial: Dial, options: ConnectOptions): AsyncGenerator
   /** When the last flow that came was made. */
   let latestUs = 0
 
+  const ask = (line: Line): void => {
+    unanswered++
+    const { last: _last, untilUs: _until, ...rest } = subscription
+    const subscribe = toSubscribeMessage({
+      ...rest,
+      follow: true,
+      history: true,
+      ...(cursor !== undefined && { cursor }),
+    })
+    line.send(ClientMessage.encode({ subscribe }).finish())
+  }
+  options.control?.listen((change) => {
+    subscription = { ...subscription, ...change }
+    if (open !== undefined) ask(open)
+  })
+
   for (;;) {
     if (signal?.aborted) return
     const resumes = brokenAtUs !== undefined
+    const asked = subscription
     const line = new Line(dial, {
       url: urlOf(base, subscription, options, cursor, resumes),
       subprotocol: options.compress === true ? Subprotocol.DEFLATE : Subprotocol.PROTOBUF,
       token: typeof options.token === 'function' ? options.token() : options.token,
       ca: typeof options.ca === 'function' ? options.ca() : options.ca,
+      serverName: options.serverName,
       identity: typeof options.identity === 'function' ? options.identity() : options.identity,
     })
     let openedAtMs: number | undefined
@@ -102,6 +129,9 @@ export async function* feed(dial: Dial, options: ConnectOptions): AsyncGenerator
         if (item === undefined) return
         if (item.type === 'opened') {
           openedAtMs = Date.now()
+          open = line
+          unanswered = 0
+          if (asked !== subscription) ask(line)
           yield { type: 'connected', server, resumed: resumes && cursor !== undefined }
           if (brokenAtUs !== undefined && cursor === undefined) {
             yield gap('nothing had come yet that the stream could be resumed behind', brokenAtUs)
@@ -110,6 +140,12 @@ export async function* feed(dial: Dial, options: ConnectOptions): AsyncGenerator
         else if (item.type === 'dropped') yield ownLoss(item.flows)
         else {
           const message = decode(item.bytes, server)
+          if (unanswered > 0) {
+            if (message.history || message.errors?.length) unanswered--
+            // They come again, if they are still wanted: the server reads on behind the cursor it was given.
+            yield* parts({ ...message, flows: [], history: null, cursor: null }, undefined)
+            continue
+          }
           const next = message.cursor ?? ''
           const untold = unsure ? message.lost?.find(({ count }) => !count) : undefined
           const anew = unsure && next !== '' && runOf(next) !== runOf(cursor!)
@@ -130,6 +166,7 @@ export async function* feed(dial: Dial, options: ConnectOptions): AsyncGenerator
         }
       }
     } finally {
+      open = undefined
       line.close()
     }
 
@@ -223,7 +260,7 @@ function* parts(
 ): Generator<FeedMessage, void, void> {
   if (message.history) yield { type: 'history', history: message.history }
   for (const error of message.errors ?? []) yield { type: 'error', error }
-  for (const status of message.status ?? []) yield { type: 'status', status }
+  for (const status of message.status ?? []) yield { type: 'status', status, cursor: message.cursor ?? '' }
   for (const lost of message.lost ?? []) if (lost !== gapLoss) yield { type: 'lost', lost }
   const flows = message.flows ?? []
   if (flows.length > 0) yield { type: 'flows', flows, cursor: message.cursor ?? '' }

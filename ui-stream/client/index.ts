@@ -16,4 +16,5 @@ export function connect(options: ConnectOptions): AsyncGenerator<FeedMessage, vo
 export type { FilterSpec } from '../protocol/filters.js'
 export type { FlowMessage, LostMessage, StatusMessage } from '../protocol/messages.js'
 export type { ConnectOptions } from './feed.js'
+export { type FeedChange, FeedControl } from './feed-control.js'
 export type * from './messages.js'

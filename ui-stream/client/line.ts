@@ -63,6 +63,10 @@ export class Line {
     }
   }
 
+  send(frame: Uint8Array): void {
+    this.#connection.send(frame)
+  }
+
   close(): void {
     this.#connection.close()
   }

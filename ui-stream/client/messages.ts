@@ -22,6 +22,8 @@ export interface LostReceived {
 export interface StatusReceived {
   readonly type: 'status'
   readonly status: StatusMessage
+  /** Everything before it has come; '' when the server does not say so. */
+  readonly cursor: string
 }
 /** Where the server's history begins; comes once for each connection, if asked for. */
 export interface HistoryReceived {

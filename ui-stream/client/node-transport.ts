@@ -39,6 +39,7 @@ export const dialNode: Dial = (request, events): Connection => {
     ...(request.token === undefined ? {} : { headers: { authorization: `Bearer ${request.token}` } }),
     ...(request.ca === undefined ? {} : { ca: request.ca }),
     ...request.identity,
+    ...(request.serverName === undefined ? {} : { servername: request.serverName }),
   })
   socket.binaryType = 'nodebuffer'
   const take = (data: Buffer): void => {
@@ -77,6 +78,9 @@ export const dialNode: Dial = (request, events): Connection => {
 
   return {
     canPause: true,
+    send(frame) {
+      if (socket.readyState === WebSocket.OPEN) socket.send(frame)
+    },
     pause() {
       paused = true
       socket.pause()

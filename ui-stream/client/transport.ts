@@ -16,6 +16,8 @@ export interface DialRequest {
   readonly ca: string | undefined
   /** PEM of a certificate and its key to show; Node only. */
   readonly identity?: ClientIdentity | undefined
+  /** The name to find in the server's certificate, where the URL has an address; Node only. */
+  readonly serverName?: string | undefined
 }
 
 /** What the platform tells. After `closed` nothing more comes. */
@@ -41,6 +43,8 @@ export interface ConnectionEnd {
 export interface Connection {
   /** True when `pause` keeps the peer from sending more. A browser cannot. */
   readonly canPause: boolean
+  /** Sends one binary frame; nothing while the connection is not open. */
+  send(frame: Uint8Array): void
   pause(): void
   resume(): void
   /** Ends it at once; `closed` may or may not follow. */

@@ -2,12 +2,17 @@
 
 import { pino } from 'pino'
 
+import { usageError } from '../../agent/errors.js'
+import { openConnection } from '../../agent/identity/open.js'
 import { openSecurity } from '../server/auth/open-security.js'
 import type { SecurityOptions } from '../server/auth/security.js'
+import type { ServiceToFollow } from './discover.js'
 import { Gateway, type GatewayConfig } from './gateway.js'
 
 /** What the flags come to. */
-export interface GatewaySettings extends GatewayConfig {
+export interface GatewaySettings extends Omit<GatewayConfig, 'discover'> {
+  /** Whose endpoints are agents. */
+  readonly service: ServiceToFollow | undefined
   /** How to reach the API server; undefined: in-cluster. */
   readonly kubeconfig: string | undefined
   readonly security: SecurityOptions
@@ -22,7 +27,12 @@ export async function runGateway(config: GatewaySettings, signal: AbortSignal): 
     pino.destination({ fd: 2, sync: true }),
   )
   const security = await openSecurity(config, config.kubeconfig, (message) => log.warn(message))
-  const gateway = await Gateway.open({ ...config, security }, log)
+  const discover =
+    config.service === undefined ? undefined : await findService(config.service, config.kubeconfig)
+  const gateway = await Gateway.open(
+    { ...config, security, ...(discover !== undefined && { discover }) },
+    log,
+  )
   try {
     await new Promise<void>((resolve) => {
       if (signal.aborted) resolve()
@@ -32,4 +42,15 @@ export async function runGateway(config: GatewaySettings, signal: AbortSignal): 
     await gateway.close()
   }
   return 0
+}
+
+async function findService(
+  service: ServiceToFollow,
+  kubeconfig: string | undefined,
+): Promise<NonNullable<GatewayConfig['discover']>> {
+  const connection = await openConnection(kubeconfig)
+  if (connection === undefined) {
+    throw usageError('--discover takes an API server to ask: --kubeconfig outside a cluster')
+  }
+  return { service, connection }
 }

@@ -26,6 +26,7 @@ export type ServiceMessage = vethflow.v1.Service.$Properties
 export type CountersMessage = vethflow.v1.Counters.$Properties
 export type PolicyMessage = vethflow.v1.Policy.$Properties
 export type DropMessage = vethflow.v1.Drop.$Properties
+export type ViewMessage = vethflow.v1.View.$Properties
 export type TcpMessage = vethflow.v1.Tcp.$Properties
 export type TunnelMessage = vethflow.v1.Tunnel.$Properties
 export type LostMessage = vethflow.v1.Lost.$Properties

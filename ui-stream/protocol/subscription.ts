@@ -97,7 +97,7 @@ type Draft = { -readonly [K in keyof Subscription]: Subscription[K] }
 
 /**
  * Parses a query. A filter given more than once is or'ed. Names that it does not know are refused: a misspelt filter
- * must not show everything. `wait` and `ticket` belong to the connection and are passed over.
+ * must not show everything. `wait`, `ticket` and `unjoined` belong to the connection and are passed over.
  */
 export function parseQuery(query: URLSearchParams, nowMs: number): Subscription {
   const filters = new Map<string, FilterSpec & { values: string[] }>()
@@ -115,7 +115,7 @@ export function parseQuery(query: URLSearchParams, nowMs: number): Subscription 
     else if (key === 'until') draft.untilUs = checkMoment(key, value, nowMs)
     else if (key === 'cursor') draft.cursor = checkCursor(value)
     else if (isSwitch(key)) draft[key] = parseBoolean(key, value)
-    else if (key !== 'wait' && key !== 'ticket') {
+    else if (key !== 'wait' && key !== 'ticket' && key !== 'unjoined') {
       throw badQuery(
         `There is no query parameter ${quoted(key)}; beside the filters there are filter, last, since, until, cursor, follow, labels, own, status, history and wait`,
       )

@@ -167,6 +167,7 @@ export class ClientSession {
 
   /** The socket is gone: stops timers, gives back what is shared. */
   ended(): void {
+    this.#context.demand?.delete(this)
     this.#mode = 'ended'
     clearInterval(this.#statusTimer)
     this.#until.set(undefined)
@@ -181,16 +182,18 @@ export class ClientSession {
     const { history, filters } = this.#context
     const filter = filters.take(subscription)
     if (this.#filter !== undefined) filters.give(this.#filter)
+    this.#context.demand?.set(this, subscription)
     this.#filter = filter
-    // What still waits was chosen by what was asked before.
+    // What still waits was chosen by what was asked before; behind a cursor it is read again as it is wanted now.
     const before = this.#queue.dropped
-    this.#queue.abandon()
+    const resumed = resumePoint(subscription.cursor, this.#context)
+    if (resumed.whole) this.#queue.forget()
+    else this.#queue.abandon()
     this.#context.metrics.dropped.inc(this.#queue.dropped - before)
     this.#labels = subscription.labels ?? false
     this.#follow = follows(subscription)
     this.#replay = undefined
     this.#mode = 'live'
-    const resumed = resumePoint(subscription.cursor, this.#context)
     if (resumed.missing !== undefined) {
       this.#queue.addLoss(resumed.missing)
       this.#queue.dropped += resumed.missing.count ?? 0
@@ -257,7 +260,10 @@ export class ClientSession {
 
   #sendStatus(): void {
     if (this.#socket.bufferedAmount > SOCKET_BYTES) return
-    for (const frame of this.#frames.status(this.#context.status())) this.#socket.send(frame)
+    const { history, status } = this.#context
+    const current = this.#mode === 'live' && this.#queue.empty
+    const sequence = current ? history.nextSequence - 1 : undefined
+    for (const frame of this.#frames.status(status(), sequence)) this.#socket.send(frame)
   }
 
   /** One slice of what takes its time; called by `Turns`. */

@@ -26,7 +26,8 @@ export type Frame = Uint8Array | string
 export interface FrameWriter {
   /** Frames that say the losses, then the records. */
   flows(records: QueuedRecords | undefined, losses: readonly LostMessage[]): Frame[]
-  status(status: readonly StatusMessage[]): Frame[]
+  /** `sequence`: everything up to it that the client wants has been sent; undefined when that cannot be said. */
+  status(status: readonly StatusMessage[], sequence?: number): Frame[]
   history(history: HistoryMessage): Frame[]
   error(code: string, message: string): Frame
 }
@@ -73,7 +74,12 @@ export function protobufFrames(agentId: string): FrameWriter {
       records.batch.shared.frame ??= frame(records, losses)
       return [records.batch.shared.frame]
     },
-    status: (status) => [StreamMessage.encode({ status: [...status] }).finish()],
+    status: (status, sequence) => [
+      StreamMessage.encode({
+        status: [...status],
+        ...(sequence !== undefined && { cursor: formatCursor(agentId, sequence) }),
+      }).finish(),
+    ],
     history: (history) => [StreamMessage.encode({ history }).finish()],
     error: (code, message) => StreamMessage.encode({ errors: [{ code, message }] }).finish(),
   }
@@ -92,7 +98,7 @@ export function deflatedFrames(agentId: string): FrameWriter {
       shared.deflated ??= deflate(frame)
       return [shared.deflated]
     },
-    status: (status) => plain.status(status).map(deflate),
+    status: (status, sequence) => plain.status(status, sequence).map(deflate),
     history: (history) => plain.history(history).map(deflate),
     error: (code, message) => deflate(plain.error(code, message)),
   }

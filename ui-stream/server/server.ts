@@ -25,6 +25,7 @@ import { answer } from './http-pages.js'
 import { checkExposure, type ListenAddress, parseListen } from './listen-address.js'
 import { StreamMetrics } from './metrics.js'
 import { QueueBudget } from './queue-budget.js'
+import type { Demand } from './session-context.js'
 import { Sessions } from './sessions.js'
 import { Turns } from './turns.js'
 import { checkUpgrade, chooseSubprotocol, refuseUpgrade } from './upgrade.js'
@@ -56,6 +57,10 @@ export interface StreamServerOptions {
   readonly security?: SecurityOptions
   /** How often it is asked whether those who are connected still may be, ms; every 10 s unless given. */
   readonly reviewIntervalMs?: number
+  /** Learns what clients ask for (a gateway passes it on). */
+  readonly demand?: Demand
+  /** Takes a client over before it becomes one of this server's; true when it has. */
+  readonly intercept?: Intercept
   /** 128 unless given. */
   readonly maxClients?: number
   /** What may wait for one client: 8 MiB and 65,536 records unless given. */
@@ -66,6 +71,14 @@ export interface StreamServerOptions {
   /** 30 s unless given. */
   readonly pingIntervalMs?: number
 }
+
+/** Somebody else's way with a client that was let in. */
+export type Intercept = (
+  socket: WebSocket,
+  subprotocol: Subprotocol,
+  query: URLSearchParams,
+  grant: Grant,
+) => boolean
 
 const HISTORY_BYTES = 64 * 1024 * 1024
 const QUEUE_BYTES = 8 * 1024 * 1024
@@ -86,6 +99,7 @@ export class StreamServer {
   readonly #webSockets: WebSocketServer
   readonly #views: ScopedViews | undefined
   #closing: Promise<void> | undefined
+  #onClose: () => void = () => undefined
 
   private constructor(options: StreamServerOptions, security: Security | undefined) {
     this.#options = options
@@ -118,6 +132,7 @@ export class StreamServer {
         records: options.clientQueueRecords ?? QUEUE_RECORDS,
       },
       status: () => this.#status(),
+      ...(options.demand !== undefined && { demand: options.demand }),
     })
     this.#webSockets = new WebSocketServer({
       noServer: true,
@@ -170,6 +185,11 @@ export class StreamServer {
     return server
   }
 
+  /** A server without a listener, behind another one that hands over clients (`adopt`). The caller closes it. */
+  static behind(options: StreamServerOptions): StreamServer {
+    return new StreamServer(options, undefined)
+  }
+
   /** Where it listens, as `ADDR:PORT` with the real port. */
   get address(): string {
     const { address, port, family } = this.#http!.address() as AddressInfo
@@ -179,6 +199,11 @@ export class StreamServer {
   /** How many clients are connected. */
   get clients(): number {
     return this.#sessions.size + (this.#views?.clients ?? 0)
+  }
+
+  /** Of the record that will come next. */
+  get nextSequence(): number {
+    return this.#history.nextSequence
   }
 
   /** Bytes that history takes now. */
@@ -270,6 +295,7 @@ export class StreamServer {
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
       const subprotocol = chooseSubprotocol(request.headers['sec-websocket-protocol'])!
       const query = new URLSearchParams(rest.join('?'))
+      if (this.#options.intercept?.(webSocket, subprotocol, query, grant)) return
       if (grant.scope === undefined) this.adopt(webSocket, subprotocol, query, grant)
       else void this.#adoptScoped(webSocket, subprotocol, query, grant, grant.scope)
     })
@@ -277,22 +303,24 @@ export class StreamServer {
 
   /** The stream of those who may see some namespaces: without a listener, fed with what they may see. */
   #openView(): ViewServer {
-    const { status } = this.#options
+    const { demand, intercept: _intercept, ...options } = this.#options
+    const { status } = options
     const bytes = Math.floor((this.#options.historyBytes ?? HISTORY_BYTES) / VIEW_HISTORY_PART)
-    return new StreamServer(
-      {
-        ...this.#options,
-        nodeName: '',
-        agentId: randomBytes(8).toString('hex'),
-        historyBytes: bytes,
-        status: () => {
-          const all = status()
-          const veiled = scopedStatus(isList(all) ? all : [all])
-          return isList(all) ? [veiled] : veiled
-        },
+    const view: StreamServer = StreamServer.behind({
+      ...options,
+      nodeName: '',
+      agentId: randomBytes(8).toString('hex'),
+      historyBytes: bytes,
+      status: () => {
+        const all = status()
+        const veiled = scopedStatus(isList(all) ? all : [all])
+        return isList(all) ? [veiled] : veiled
       },
-      undefined,
-    )
+    })
+    // Which flows touch its namespaces is for the view to find out.
+    demand?.set(view, { filters: [], labels: true, own: true })
+    view.#onClose = () => demand?.delete(view)
+    return view
   }
 
   /** Hands a client to the stream of its namespaces, once that has caught up; until then nothing is read of it. */
@@ -328,6 +356,7 @@ export class StreamServer {
   }
 
   async #close(): Promise<void> {
+    this.#onClose()
     const http = this.#http
     const closed = new Promise<void>((resolve) =>
       http === undefined ? resolve() : http.close(() => resolve()),

@@ -1,6 +1,7 @@
 // What the sessions of a server share. Types only.
 
 import type { StatusMessage } from '../protocol/messages.js'
+import type { Subscription } from '../protocol/subscription.js'
 import type { QueueLimits } from './client-queue.js'
 import type { FilterPool } from './filter-pool.js'
 import type { History } from './history.js'
@@ -22,4 +23,12 @@ export interface SessionContext {
   readonly metrics: StreamMetrics
   readonly limits: QueueLimits
   readonly status: () => readonly StatusMessage[]
+  /** Learns what is asked for, where that decides what comes in. */
+  readonly demand?: Demand
+}
+
+/** Who asks for what. */
+export interface Demand {
+  set(client: object, subscription: Subscription): void
+  delete(client: object): void
 }

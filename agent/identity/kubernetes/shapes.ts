@@ -58,6 +58,7 @@ export const SHAPES: Readonly<Record<Kind, Readonly<Record<string, Shape>>>> = {
       {
         addresses: true,
         conditions: { ready: true, serving: true },
+        nodeName: true,
         targetRef: { kind: true, namespace: true, name: true },
       },
     ],

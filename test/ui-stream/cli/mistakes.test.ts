@@ -320,7 +320,7 @@ const mistakes: Record<string, Mistake> = {
   'a gateway without agents': {
     argv: ['gateway'],
     code: 2,
-    says: /takes at least one --agent URL such as ws:\/\/10\.0\.0\.1:4280$/,
+    says: /takes at least one --agent URL such as ws:\/\/10\.0\.0\.1:4280, or --discover SERVICE\.NAMESPACE$/,
   },
 }
 

@@ -42,7 +42,8 @@ describe('wrong usage: exit code 2, one line that names what is wrong, no stack'
     [['gateway'], 'takes at least one --agent URL'],
     [['gateway', '--agent', 'http//x y'], '--agent takes a URL'],
     [['gateway', '--agent', 'ws://a', '--listen', ':4280'], '--listen [::]:4280 is open to other machines'],
-    [['gateway', '--agent', 'ws://a', '--discover', 'x.y'], '--discover is not available in this version'],
+    [['gateway', '--discover', 'x'], '--discover takes SERVICE.NAMESPACE such as vethflow.kube-system'],
+    [['gateway', '--agent', 'ws://a', '--agent-cert', 'x'], '--agent-cert and --agent-key go together'],
     [['agent', '--max-connections', '1'], '--max-connections takes a whole number'],
     [['detach', '--all'], 'vethflow detach has no flag "--all"'],
   ])('%j', async (argv, message) => {
@@ -70,7 +71,7 @@ describe('help and version', () => {
     const { code, stdout } = await run([command, '--help'])
     expect(code).toBe(0)
     expect(stdout).toContain(`Usage: vethflow ${command}`)
-    expect(stdout).not.toMatch(/--(pin|nats|discover|input-file|write)\b/)
+    expect(stdout).not.toMatch(/--(pin|nats|input-file|write)\b/)
     expect(stdout.split('\n').every((line) => line.length <= 120)).toBe(true)
   })
 

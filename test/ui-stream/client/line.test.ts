@@ -13,7 +13,13 @@ function open(canPause: boolean) {
   const line = new Line((_request, given) => {
     events = given
     const note = (name: string) => () => void calls.push(name)
-    return { canPause, pause: note('pause'), resume: note('resume'), close: note('close') }
+    return {
+      canPause,
+      send: () => undefined,
+      pause: note('pause'),
+      resume: note('resume'),
+      close: note('close'),
+    }
   }, REQUEST)
   return { line, calls, events: events! }
 }

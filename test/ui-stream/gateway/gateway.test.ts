@@ -1,18 +1,28 @@
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 
 import { FlowFlag } from '../../../agent/capture/flow-batch.js'
+import type { AgentCredentials } from '../../../ui-stream/gateway/agent-credentials.js'
 import { Gateway } from '../../../ui-stream/gateway/gateway.js'
 import { Runs } from '../../../ui-stream/gateway/runs.js'
 import type { StatusJson } from '../../../ui-stream/protocol/json-types.js'
 import { Stage, Unit } from '../../../ui-stream/protocol/messages.js'
+import { Subprotocol } from '../../../ui-stream/protocol/names.js'
+import type { Subscription } from '../../../ui-stream/protocol/subscription.js'
 import type { StreamServer } from '../../../ui-stream/server/server.js'
+import { Authority } from '../auth/authority.js'
 import { TcpProxy } from '../client/tcp-proxy.js'
-import { Client, closeAll, numbered, openServer, range, SILENT } from '../server/harness.js'
+import { Client, closeAll, numbered as numberedAt, openServer, range, SILENT } from '../server/harness.js'
 
+/** Made now: of what is older than a few seconds only history tells. */
+const numbered = (first: number, count: number) => numberedAt(first, count, 1, Date.now() * 1000)
+
+/** What each agent was last asked for. */
+const asked = new Map<number, Subscription>()
 const ends: (() => unknown)[] = []
 afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end()
   await closeAll()
+  asked.clear()
 })
 
 function openAgent(n: number, more: Parameters<typeof openServer>[0] = {}): Promise<StreamServer> {
@@ -26,6 +36,7 @@ function openAgent(n: number, more: Parameters<typeof openServer>[0] = {}): Prom
       connected: true,
       flowsPerSecond: n,
     }),
+    demand: { set: (_client, subscription) => asked.set(n, subscription), delete: () => undefined },
     ...more,
   })
 }
@@ -40,7 +51,14 @@ async function openGateway(agents: readonly string[], query = '', connected = ag
   await expect.poll(() => gateway.connected, { timeout: 10_000 }).toBe(connected)
   // A client takes anything that has an address.
   const client = await Client.open(gateway as unknown as StreamServer, query)
+  await settled(Math.min(connected, asked.size))
   return { gateway, client }
+}
+
+/** What a client of the gateway wants has come through to all agents that were opened. */
+async function settled(connected: number): Promise<void> {
+  const wanted = () => [...asked.values()].filter(({ filters }) => filters[0]?.values[0] !== '-').length
+  await expect.poll(wanted, { timeout: 10_000 }).toBeGreaterThanOrEqual(connected)
 }
 
 async function statuses(gateway: Gateway): Promise<StatusJson[]> {
@@ -219,4 +237,145 @@ test('runs: what one reader passed on is not fresh for another, and nothing is k
   runs.leave(b, 'r')
   runs.join(a, 'r', 7)
   expect(runs.fresh('r', flows(8, 9), 9).map(({ sequence }) => sequence)).toEqual([8, 9])
+})
+
+test('agents are asked for what clients want between them, and for nothing when there are none', async () => {
+  const one = await openAgent(1)
+  const { gateway, client } = await openGateway([one.address], '?namespace=shop&port=80')
+  const of = () => ({ filters: asked.get(1)?.filters, labels: asked.get(1)?.labels ?? false })
+  const filter = (name: string, ...values: string[]) => ({ name, values, negate: false })
+  await expect
+    .poll(of)
+    .toEqual({ filters: [filter('namespace', 'shop'), filter('port', '80')], labels: false })
+  const other = await Client.open(gateway as unknown as StreamServer, '?namespace=bank&from-label=app%3Dx')
+  await expect.poll(of).toEqual({ filters: [filter('namespace', 'bank', 'shop')], labels: true })
+  const batch = numbered(1, 600)
+  one.publish(batch)
+  const rows = Array.from({ length: 600 }, (_, row) => row)
+  const inShop = rows.filter((row) =>
+    [batch.source[row], batch.destination[row]].some((name) => name?.namespace === 'shop'),
+  )
+  const wanted = inShop.filter((row) =>
+    [batch.flows.sourcePort[row], batch.flows.destinationPort[row]].includes(80),
+  )
+  expect(wanted.length).toBeGreaterThan(10)
+  await client.until(() => client.flows.length >= wanted.length)
+  expect(client.ids).toEqual(wanted.map((row) => row + 1))
+  expect(other.flows).toEqual([])
+})
+
+test('a new client wants more: the first misses nothing and gets nothing twice, nothing old comes as new', async () => {
+  const one = await openAgent(1)
+  const { gateway, client } = await openGateway([one.address], '?protocol=6')
+  const old = numberedAt(1, 50, 1, Date.now() * 1000 - 60_000_000)
+  one.publish(old)
+  let first = 51
+  const publish = (count: number) => {
+    const batch = numbered(first, count)
+    first += count
+    for (let row = 0; row < count; row++) batch.flows.protocol[row] = row % 2 === 0 ? 6 : 17
+    one.publish(batch)
+    return new Promise((resolve) => setImmediate(resolve))
+  }
+  for (let i = 0; i < 10; i++) await publish(10)
+  const all = await Client.open(gateway as unknown as StreamServer)
+  for (let i = 0; i < 20; i++) await publish(10)
+  await all.until(() => all.ids.at(-1) === 350)
+  await client.until(() => client.ids.at(-1) === 349)
+  expect(client.ids.filter((id) => id > 50)).toEqual(range(51, 300).filter((id) => id % 2 === 1))
+  expect(Math.min(...all.ids)).toBeGreaterThan(50)
+  // What was on its way for the first when the second came is shown to it as well; from then on it gets everything.
+  const whole = all.ids.slice(all.ids.findIndex((id) => id % 2 === 0))
+  expect(whole).toEqual(range(whole[0]!, 351 - whole[0]!))
+  expect(whole.length).toBeGreaterThanOrEqual(200)
+  expect([client.lost, all.lost]).toEqual([0, 0])
+})
+
+describe('the past', () => {
+  test('comes from the agents, in one order, and goes over into what happens now without gap or double', async () => {
+    const [one, two] = await Promise.all([openAgent(1), openAgent(2)])
+    const start = Date.now() * 1000 - 30_000_000
+    one.publish(numberedAt(1, 400, 1, start))
+    two.publish(numberedAt(1001, 400, 1, start - 1010))
+    const { gateway } = await openGateway([one.address, two.address], '?port=1')
+    let next = 401
+    const talk = setInterval(() => {
+      one.publish(numbered(next, 5))
+      next += 5
+    }, 5)
+    ends.push(() => clearInterval(talk))
+    const client = await Client.open(gateway as unknown as StreamServer, '?since=1m&follow=true')
+    await client.until(() => client.flows.filter(({ nodeName }) => nodeName === 'n1').length > 600)
+    clearInterval(talk)
+    await client.until(() => client.ids.includes(next - 1))
+    const of = (nodeName: string) =>
+      client.flows.filter((flow) => flow.nodeName === nodeName).map(({ id }) => id)
+    expect(of('n1')).toEqual(range(1, next - 1))
+    expect(of('n2')).toEqual(range(1001, 400))
+    const times = client.flows.slice(0, 800).map(({ time }) => time)
+    expect(times).toEqual([...times].sort())
+    // Those of n2 that were made first stand first, though n1 was asked first.
+    expect(client.ids[0]).toBe(1001)
+  })
+
+  test.each([
+    ['', Subprotocol.PROTOBUF],
+    ['', Subprotocol.JSON],
+    ['', Subprotocol.DEFLATE],
+    ['&unjoined=true', Subprotocol.PROTOBUF],
+  ])('the last 100 of all%s in %s', async (more, subprotocol) => {
+    const [one, two] = await Promise.all([openAgent(1), openAgent(2)])
+    const start = Date.now() * 1000 - 30_000_000
+    one.publish(numberedAt(1, 300, 1, start))
+    two.publish(numberedAt(301, 50, 1, start))
+    const { gateway } = await openGateway([one.address, two.address])
+    const client = await Client.open(gateway as unknown as StreamServer, `?last=100${more}`, subprotocol)
+    expect(await client.closed()).toBe(1000)
+    expect(client.ids).toEqual(range(251, 100))
+  })
+
+  test('an agent that is missing is told as a gap of its node', async () => {
+    const [one, two] = await Promise.all([openAgent(1), openAgent(2)])
+    one.publish(numbered(1, 10))
+    const { gateway } = await openGateway([one.address, two.address])
+    await expect
+      .poll(async () => (await statuses(gateway)).map(({ nodeName }) => nodeName))
+      .toEqual(['n1', 'n2'])
+    await two.close()
+    await expect.poll(() => gateway.connected).toBe(1)
+    const client = await Client.open(gateway as unknown as StreamServer, '?last=100')
+    expect(await client.closed()).toBe(1000)
+    expect(client.ids).toEqual(range(1, 10))
+    expect(client.frames.flatMap(({ lost }) => lost ?? [])).toMatchObject([
+      { nodeName: 'n2', stage: 'GATEWAY', unit: 'RECORDS', count: 0 },
+    ])
+  })
+})
+
+test("agents are spoken to by TLS and the gateway's certificate, and nobody else gets in", async () => {
+  const authority = new Authority()
+  ends.push(() => authority.remove())
+  const served = authority.issue('agent')
+  const shown = authority.issue('gateway', 'clientAuth')
+  const tls = { cert: served.certFile, key: served.keyFile, clientCa: authority.caFile }
+  const one = await openAgent(1, { listen: '0.0.0.0:0', security: { tls } })
+  const url = `wss://127.0.0.1:${one.address.split(':')[1]}`
+  const open = (credentials: AgentCredentials) =>
+    Gateway.open(
+      {
+        agents: [url],
+        credentials,
+        listen: { host: '127.0.0.1', port: 0 },
+        historyBytes: 1 << 20,
+        insecure: false,
+      },
+      SILENT,
+    )
+  const right = await open({ caFile: authority.caFile, certFile: shown.certFile, keyFile: shown.keyFile })
+  ends.push(() => right.close())
+  await expect.poll(() => right.connected, { timeout: 10_000 }).toBe(1)
+  const stranger = await open({ caFile: authority.caFile })
+  ends.push(() => stranger.close())
+  await expect.poll(async () => (await statuses(stranger))[0]?.problem).toContain('A token is needed')
+  await expect(open({ caFile: '/nonexistent' })).rejects.toMatchObject({ code: 'USAGE', exitCode: 2 })
 })

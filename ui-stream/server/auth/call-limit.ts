@@ -17,7 +17,7 @@ export class CallLimit {
   async run<T>(call: () => Promise<T>): Promise<T> {
     if (this.#running >= this.#atOnce) {
       if (this.#waiting.length >= this.#mostWaiting) {
-        throw new VethflowError('BUSY', 'too many questions wait for an answer')
+        throw new VethflowError('KUBERNETES_AUTH', 'too many questions wait for the API server')
       }
       await new Promise<void>((resolve) => this.#waiting.push(resolve))
     } else this.#running++

@@ -6,8 +6,8 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { withNetns } from '../../agent/kernel/netns.js'
 import { createTcxLink, programId, queryTcx } from '../../agent/kernel/tcx.js'
 import { foreignProgram } from '../agent/kernel/support.js'
-import { type Node, type Pod, Testbed } from '../testbed/index.js'
-import { RunningAgent } from './agent.js'
+import { endpoint, type Node, type Pod, Testbed, tcpConnect, tcpServer } from '../testbed/index.js'
+import { RunningAgent, sums } from './agent.js'
 import { LOOP_PROBE, longestTurn } from './loop-probe.js'
 
 const MANY = 100
@@ -129,5 +129,63 @@ describe(`${MANY} interfaces`, () => {
     expect(ids).toEqual([])
     const left = await Promise.all(names.map((name) => node.ifindex(name)))
     expect(withNetns(node.path, () => left.flatMap((i) => queryTcx(i, false)))).toEqual([])
+  }, 90_000)
+})
+
+describe('an ifindex', () => {
+  it('that passes from one pod to another: each is counted under its own interface, to the packet', async () => {
+    bed = await Testbed.create('reuse')
+    const node = await bed.node('n1')
+    const server = await node.pod({ name: 'server' })
+    agent = await RunningAgent.start(bed, node, 'n1')
+    const running = agent
+    const far = await node.pod({ name: 'far' })
+    const tcp = await tcpServer(server, 7650)
+    const sent: { segmentsOut: number; segmentsIn: number }[] = []
+    const CONNECTIONS = 20
+    for (const [round, name] of ['one', 'two', 'three'].entries()) {
+      const address = `10.77.${round}.2`
+      // The same number each time, as a kernel gives it whose numbers have gone round.
+      await node.configure(
+        `link add v${name} index 7777 type veth peer name e${name} netns ${far.netns}`,
+        `addr add 10.77.${round}.1/32 dev v${name}`,
+        `link set v${name} up`,
+        `route add ${address}/32 dev v${name}`,
+      )
+      await far.configure(
+        `addr add ${address}/32 dev e${name}`,
+        `link set e${name} up`,
+        `route add 10.77.${round}.1/32 dev e${name}`,
+        `route add ${server.ip}/32 via 10.77.${round}.1 dev e${name} src ${address}`,
+      )
+      await until('hooked', async () =>
+        (await running.status()).interfaces.some((i) => i.name === `v${name}` && i.attach === 'tcx'),
+      )
+      sent.push(
+        await tcpConnect(far, endpoint(server.ip, 7650), {
+          count: CONNECTIONS,
+          rate: 200,
+          bytesOut: 500,
+          bytesIn: 900,
+        }),
+      )
+      await node.configure(`link del v${name}`)
+    }
+    await tcp.stop()
+    const of = (round: number) => running.flows.filter((f) => f.source?.ip === `10.77.${round}.2`)
+    await running.until('all closed', () =>
+      [0, 1, 2].every((r) => of(r).filter((f) => f.event === 'CLOSED').length >= CONNECTIONS),
+    )
+    for (const [round, name] of ['one', 'two', 'three'].entries()) {
+      expect(sums(of(round))).toMatchObject({
+        forward: sent[round]?.segmentsOut,
+        reverse: sent[round]?.segmentsIn,
+        consistent: true,
+      })
+      const seen = new Set(of(round).flatMap((f) => (f.observations ?? []).map((o) => o.interface)))
+      expect([...seen].filter((i) => i?.startsWith('v') && ['vone', 'vtwo', 'vthree'].includes(i))).toEqual([
+        `v${name}`,
+      ])
+    }
   }, 90_000)
 })

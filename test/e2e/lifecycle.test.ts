@@ -62,12 +62,13 @@ function memoryOf(pid: number): { rssKb: number; descriptors: number } {
 /** Makes `count` veths with their peers in a namespace of the node's, waits for `seen`, and removes them. */
 async function churn(node: Node, pod: Pod, count: number, seen: () => Promise<void>): Promise<void> {
   const names = Array.from({ length: count }, (_, i) => `vchurn${i}`)
-  const batch = (lines: readonly string[]) =>
-    execFileSync('ip', ['-n', node.netns, '-batch', '-'], { input: `${lines.join('\n')}\n` })
-  batch(names.map((name, i) => `link add ${name} type veth peer name p${i} netns ${pod.netns}`))
-  batch(names.map((name) => `link set ${name} up`))
+  // Not synchronously: a connection of the status that nobody looks after for seconds is closed by the server.
+  await node.configure(
+    ...names.map((name, i) => `link add ${name} type veth peer name p${i} netns ${pod.netns}`),
+  )
+  await node.configure(...names.map((name) => `link set ${name} up`))
   await seen()
-  batch(names.map((name) => `link del ${name}`))
+  await node.configure(...names.map((name) => `link del ${name}`))
 }
 
 async function untilStatus(

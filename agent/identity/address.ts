@@ -15,22 +15,37 @@ export interface AddressRange {
   readonly bits: number
 }
 
-function ipv4Word(text: string): number {
+/** The word of a dotted IPv4 address, or -1: four numbers up to 255 without leading zeros, as node:net has it. */
+function ipv4Word(text: string, from = 0): number {
   let word = 0
-  for (const octet of text.split('.')) word = word * 256 + Number(octet)
-  return word >>> 0
+  let octet = -1
+  let octets = 1
+  for (let i = from; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code === 0x2e) {
+      if (octet < 0 || ++octets > 4) return -1
+      word = word * 256 + octet
+      octet = -1
+    } else if (code < 0x30 || code > 0x39 || octet === 0) return -1
+    else {
+      octet = (octet < 0 ? 0 : octet * 10) + code - 0x30
+      if (octet > 255) return -1
+    }
+  }
+  return octets === 4 && octet >= 0 ? (word * 256 + octet) >>> 0 : -1
 }
 
 /** Parses an IPv4 or IPv6 address; undefined where `text` is none. A zone index (`%eth0`) is refused. */
 export function parseAddress(text: string): AddressWords | undefined {
   if (text.length > 45) return undefined
-  if (isIPv4(text)) return [0, 0, IPV4_PREFIX, ipv4Word(text)]
+  const dotted = ipv4Word(text)
+  if (dotted >= 0) return [0, 0, IPV4_PREFIX, dotted]
   if (!isIPv6(text) || text.includes('%')) return undefined
   let rest = text
   const dot = rest.indexOf('.')
   if (dot >= 0) {
     const start = rest.lastIndexOf(':') + 1
-    const word = ipv4Word(rest.slice(start))
+    const word = ipv4Word(rest, start)
     rest = `${rest.slice(0, start)}${(word >>> 16).toString(16)}:${(word & 0xffff).toString(16)}`
   }
   const [head = '', tail] = rest.split('::')

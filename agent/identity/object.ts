@@ -49,11 +49,22 @@ export function sharedText(value: unknown): string | undefined {
 export type Labels = Readonly<Record<string, string>>
 
 let sharedLabels = new Map<string, Labels>()
+/** Sets by the object that they were read from, which may come again. */
+const labelsOf = new WeakMap<object, Labels>()
 
 /** Labels with shared strings; equal sets are one object. Undefined when there are none. */
 export function labels(value: unknown): Labels | undefined {
+  const object = fields(value)
+  const before = labelsOf.get(object)
+  if (before !== undefined) return before
+  const made = readLabels(object)
+  if (made !== undefined) labelsOf.set(object, made)
+  return made
+}
+
+function readLabels(object: Fields): Labels | undefined {
   const pairs: [string, string][] = []
-  for (const [key, label] of Object.entries(fields(value))) {
+  for (const [key, label] of Object.entries(object)) {
     if (typeof label !== 'string' || label.length > LONGEST || key.length > LONGEST) continue
     if (pairs.length === MOST_LABELS) break
     pairs.push([key, label])

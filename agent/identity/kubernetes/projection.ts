@@ -39,12 +39,18 @@ interface Node {
   readonly members: readonly (readonly Member[] | undefined)[] | undefined
 }
 
+/** Objects taken as a whole that are remembered, and the longest of them. */
+const MOST_REMEMBERED = 512
+const LONGEST_REMEMBERED = 1024
+
 /** A shape made ready; make it once and use it for every object of a kind. */
 export class Projection {
   readonly #root: Node
   #bytes: Buffer = Buffer.alloc(0)
   #at = 0
   #end = 0
+  /** Objects taken as a whole by their text: labels above all, which the pods of one workload have in common. */
+  #remembered = new Map<string, unknown>()
 
   constructor(shape: Shape) {
     this.#root = compile(shape)
@@ -52,7 +58,7 @@ export class Projection {
 
   /**
    * What the shape wants of the one JSON value that `bytes` hold; undefined when that is of another form. Nothing of the
-   * result refers to `bytes`.
+   * result refers to `bytes`. Results may share objects: they are for reading only.
    *
    * @throws VethflowError KUBERNETES_ANSWER when it is not JSON, as far as it was looked at.
    */
@@ -199,15 +205,26 @@ export class Projection {
     const bytes = this.#bytes
     if (first === QUOTE && isPlain(bytes, start + 1, end - 1))
       return bytes.toString('latin1', start + 1, end - 1)
-    try {
-      return JSON.parse(bytes.toString('utf8', start, end)) as unknown
-    } catch (cause) {
-      throw new VethflowError('KUBERNETES_ANSWER', 'not JSON', { cause })
-    }
+    if (first !== OPEN_OBJECT || end - start > LONGEST_REMEMBERED) return parse(bytes, start, end)
+    const key = bytes.toString('latin1', start, end)
+    const known = this.#remembered.get(key)
+    if (known !== undefined) return known
+    const made = parse(bytes, start, end)
+    if (this.#remembered.size === MOST_REMEMBERED) this.#remembered = new Map()
+    this.#remembered.set(key, made)
+    return made
   }
 }
 
 const EMPTY = Buffer.alloc(0)
+
+function parse(bytes: Buffer, start: number, end: number): unknown {
+  try {
+    return JSON.parse(bytes.toString('utf8', start, end)) as unknown
+  } catch (cause) {
+    throw new VethflowError('KUBERNETES_ANSWER', 'not JSON', { cause })
+  }
+}
 
 function malformed(what: string): VethflowError {
   return new VethflowError('KUBERNETES_ANSWER', `not JSON: ${what}`)

@@ -1,5 +1,7 @@
 // Who held an address, and when; and what it costs to ask.
 
+import { isIPv4 } from 'node:net'
+
 import { describe, expect, test } from 'vitest'
 
 import { type AddressWords, parseAddress, parseRange } from '../../../agent/identity/address.js'
@@ -180,4 +182,28 @@ describe('addresses', () => {
       new Array(5).fill(undefined),
     )
   })
+})
+
+test('dotted addresses: exactly what node:net takes', () => {
+  let state = 20261121
+  const random = (below: number) => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0
+    return (state >>> 8) % below
+  }
+  const pieces = ['0', '1', '9', '10', '25', '255', '256', '00', '.', '.', '.', '.', '', ' ', '-', 'a', '٣']
+  let valid = 0
+  for (let i = 0; i < 200_000; i++) {
+    const whole = random(2) === 0
+    const text = whole
+      ? [0, 0, 0, 0].map(() => random(300)).join('.')
+      : Array.from({ length: 1 + random(9) }, () => pieces[random(pieces.length)]).join('')
+    const parsed = parseAddress(text)
+    if (!isIPv4(text)) expect(parsed, text).toBeUndefined()
+    else {
+      valid++
+      const octets = text.split('.').map(Number)
+      expect(parsed, text).toEqual([0, 0, 0xffff, octets.reduce((word, octet) => word * 256 + octet, 0)])
+    }
+  }
+  expect(valid).toBeGreaterThan(10_000)
 })

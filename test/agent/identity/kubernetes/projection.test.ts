@@ -136,6 +136,17 @@ describe('JSON that nobody expects', () => {
   })
 })
 
+test('labels that come again are one object; others are not taken for them', () => {
+  const projection = new Projection({ labels: true })
+  const labelsOf = (text: string) =>
+    (projection.read(Buffer.from(text)) as { labels: Record<string, unknown> }).labels
+  const first = labelsOf('{"labels":{"a":"1","ü":"2"}}')
+  expect(labelsOf('{"x":7,"labels":{"a":"1","ü":"2"}}')).toBe(first)
+  expect(labelsOf('{"labels":{"a":"1","ü":"3"}}')).toEqual({ a: '1', ü: '3' })
+  for (let i = 0; i < 2000; i++) expect(labelsOf(`{"labels":{"a":"${i}"}}`)).toEqual({ a: String(i) })
+  expect(labelsOf('{"labels":{"a":"1","ü":"2"}}')).toEqual(first)
+})
+
 describe('pages', () => {
   function split(bytes: Buffer, chunk: number): { items: string[]; rest: unknown } {
     const items: string[] = []

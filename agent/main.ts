@@ -21,11 +21,13 @@ import { bootUs, wallUs } from './kernel/clock.js'
 import { Datapath } from './kernel/datapath.js'
 import { HookDirectory } from './kernel/hook-directory.js'
 import type { InterfaceChange } from './kernel/interfaces.js'
+import { RouteLookup } from './kernel/routes.js'
 import { LossTotals } from './loss-totals.js'
 import { registerAgentMetrics } from './metrics.js'
 import { agentStatus } from './status.js'
 import { Told } from './told.js'
 import { describeUncovered } from './uncovered.js'
+import { UncoveredPods } from './uncovered-pods.js'
 import { version } from './version.js'
 
 /** The ring and the netlink socket are looked at this often while something happens, and when nothing does. */
@@ -73,6 +75,9 @@ async function wire(
   ends.push(() => datapath.close())
   const hooks = new HookDirectory()
   const losses = new LossTotals(config.nodeName)
+  const routes = RouteLookup.open()
+  ends.push(() => routes.close())
+  const uncoveredPods = new UncoveredPods((address) => routes.interfaceTo(address))
 
   // identity
   const identity = await openIdentity({
@@ -108,6 +113,10 @@ async function wire(
         identity,
         lost: losses.list(),
         recordsPerSecond: losses.rate(capture.state().records),
+        uncovered: uncoveredPods.list(
+          () => identity.podsHere(),
+          () => datapath.status().interfaces,
+        ),
       }),
     ready: () =>
       datapath.pending === 0 &&

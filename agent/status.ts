@@ -4,6 +4,7 @@ import type { StatusMessage } from '../ui-stream/protocol/messages.js'
 import type { CaptureState } from './capture/capture.js'
 import type { Identity } from './identity/names.js'
 import type { DatapathStatus } from './kernel/datapath.js'
+import type { UncoveredPod } from './uncovered-pods.js'
 
 export interface StatusInput {
   readonly nodeName: string
@@ -16,6 +17,7 @@ export interface StatusInput {
   readonly identity: Identity
   readonly lost: NonNullable<StatusMessage['lost']>
   readonly recordsPerSecond: number
+  readonly uncovered: readonly UncoveredPod[]
 }
 
 /** The message for /v1/status and the stream's status frames. */
@@ -42,6 +44,7 @@ export function agentStatus(input: StatusInput): StatusMessage {
     connections: capture.connections,
     maxConnections: input.maxConnections,
     identitySource: identity.source,
+    uncoveredPods: input.uncovered.map((pod) => ({ ...pod })),
     resources: identity.resources().map(({ name, synced, objects, ageMs, restarts, lastError }) => ({
       name,
       synced,

@@ -145,6 +145,17 @@ export class AddressIndex<T extends object> {
     return kept.length === 0 ? NO_HOLDS : kept.length === 1 ? kept[0]! : kept
   }
 
+  /** The keys' addresses of what `holder` holds by these numbers; what was forgotten since is left out. */
+  addressesOf(held: Holds, holder: T): AddressWords[] {
+    const holds: readonly number[] = typeof held === 'number' ? (held === NONE ? [] : [held]) : held
+    return holds
+      .filter((hold) => this.#holder[hold] === holder)
+      .map((hold) => {
+        const words = this.#words.subarray(hold * 5, hold * 5 + 4)
+        return [words[0]!, words[1]!, words[2]!, words[3]!]
+      })
+  }
+
   #is(hold: number, { address, qualifier, holder }: Claim<T>): boolean {
     const k = hold * 5
     const words = this.#words

@@ -15,6 +15,7 @@ import {
   type ResourceState,
   type ServiceName,
 } from './names.js'
+import type { PodStore } from './pods.js'
 import { Processes } from './processes.js'
 import type { ObjectSource } from './source.js'
 import type { Strangers } from './strangers.js'
@@ -58,6 +59,11 @@ export class ClusterIdentity implements Identity {
 
   resources(): ResourceState[] {
     return this.#feed?.resources() ?? []
+  }
+
+  /** Pods of this node with the addresses that they hold; for status. */
+  podsHere(): ReturnType<PodStore['here']> {
+    return this.#cluster.pods.here()
   }
 
   /** Addresses of this host's interfaces, as text. Call again when they change; what is left out is given up. */

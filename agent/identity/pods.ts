@@ -101,6 +101,19 @@ export class PodStore extends RecordStore<PodRecord> {
     return this.#nodes.version + this.#workloads.version
   }
 
+  /** Pods of this node with the addresses that they hold. Goes through all pods: not for the hot path. */
+  *here(): Generator<{
+    readonly namespace: string
+    readonly name: string
+    readonly addresses: AddressWords[]
+  }> {
+    for (const record of this.records.values()) {
+      if (!record.local) continue
+      const { namespace, name } = record
+      yield { namespace, name, addresses: this.#index.addressesOf(record.held, record) }
+    }
+  }
+
   protected put(namespace: string, name: string, pod: Fields, metadata: Fields): void {
     const incarnation = digest(text(metadata.uid) ?? '')
     let record = this.records.get(namespace, name)

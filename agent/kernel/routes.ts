@@ -2,11 +2,12 @@
 
 import { Errno, isUnsupported } from './ffi.js'
 import { AF_INET, AF_INET6 } from './link-message.js'
-import { attributes, NetlinkError, type NetlinkSocket, wordOf } from './netlink.js'
+import { attribute, attributes, NetlinkError, NetlinkSocket, wordOf } from './netlink.js'
 
 const RTM_NEWROUTE = 24
 const RTM_GETROUTE = 26
 const RTMSG_SIZE = 12
+const RTA_DST = 1
 const RTA_OIF = 4
 const RTA_MULTIPATH = 9
 const RTA_TABLE = 15
@@ -24,6 +25,49 @@ export function defaultRouteInterfaces(socket: NetlinkSocket): Set<number> {
     for (const ifindex of interfacesOf(socket, body)) found.add(ifindex)
   }
   return found
+}
+
+/** Asks the kernel which way it would send to an address. Opened inside the network namespace it is about. Close it. */
+export class RouteLookup {
+  readonly #socket: NetlinkSocket
+
+  private constructor(socket: NetlinkSocket) {
+    this.#socket = socket
+  }
+
+  static open(): RouteLookup {
+    return new RouteLookup(NetlinkSocket.open())
+  }
+
+  /** The ifindex by which an address (4 or 16 bytes, network order) is reached; undefined where there is no route. */
+  interfaceTo(address: Uint8Array): number | undefined {
+    const body = Buffer.alloc(RTMSG_SIZE)
+    body.writeUInt8(address.length === 4 ? AF_INET : AF_INET6, 0)
+    body.writeUInt8(address.length * 8, 1)
+    let found: number | undefined
+    try {
+      this.#socket.request(
+        'look up a route',
+        RTM_GETROUTE,
+        0,
+        Buffer.concat([body, attribute(RTA_DST, address)]),
+        (type, message) => {
+          if (type !== RTM_NEWROUTE || message.length < RTMSG_SIZE) return
+          if (message.readUInt8(7) !== RTN_UNICAST) return
+          found = wordOf(attributes(message, RTMSG_SIZE).get(RTA_OIF))
+        },
+      )
+    } catch (error) {
+      // no route (ENETUNREACH, EHOSTUNREACH, EACCES by rule), or no IPv6
+      if (!(error instanceof NetlinkError)) throw error
+    }
+    return found
+  }
+
+  /** Idempotent. */
+  close(): void {
+    this.#socket.close()
+  }
 }
 
 function interfacesOf(socket: NetlinkSocket, body: Buffer): Set<number> {

@@ -7,6 +7,8 @@ import type { Row, Rules } from './row.js'
 export interface CorpusBed {
   readonly name: string
   readonly rows: readonly Row[]
+  /** Pods (namespace/name) by node that its agent must list as not covered. */
+  readonly uncovered?: Readonly<Record<string, readonly string[]>>
   /** In this order; one pass over the rows for each. Absent: the bed has rules of its own and one pass. */
   readonly rules?: readonly Rules[]
   /** Flags of the agents beside those of the way to conntrack. */

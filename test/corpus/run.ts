@@ -88,6 +88,7 @@ export async function runBed(
   )
   const agents = new Map<string, RunningAgent>()
   const runs: Run[] = []
+  const listed: Case[] = []
   try {
     await Promise.all(
       Object.entries(built.nodes).map(async ([name, node]) => {
@@ -118,12 +119,13 @@ export async function runBed(
       runs.push(...(await pool(rest, AT_ONCE, work)))
     }
     await settled(agents, runs)
+    if (mix === undefined) listed.push(...(await uncoveredPods(bed, agents)))
     await Promise.all([...agents.values()].map((agent) => agent.close()))
   } finally {
     await before.close()
     await Promise.all([...agents.values()].map((agent) => agent.kill()))
   }
-  return judge(bed, built, agents, runs, mix)
+  return [...judge(bed, built, agents, runs, mix), ...listed]
 }
 
 /** Does the row begin with a SYN, and leave nothing behind but TCP? */
@@ -151,6 +153,22 @@ async function runRow(built: Built, row: Row, rules: Rules | undefined, firstPor
     run.failed.push(error instanceof Error ? error.message : String(error))
   }
   return run
+}
+
+/** What the agents say of pods that no hook of their own sees. */
+async function uncoveredPods(bed: CorpusBed, agents: ReadonlyMap<string, RunningAgent>): Promise<Case[]> {
+  if (bed.uncovered === undefined) return []
+  const wrong: string[] = []
+  for (const [node, agent] of agents) {
+    const is = (await agent.status()).uncoveredPods
+      .map(({ namespace, pod }) => `${namespace}/${pod}`)
+      .join(', ')
+    const should = (bed.uncovered[node] ?? []).join(', ')
+    if (is !== should) wrong.push(`${node}: not covered are ${is || 'none'}, not ${should || 'none'}`)
+  }
+  const talk = { kind: 'tcp', from: '', to: '' } as const
+  const row: Row = { name: 'listed', road: 'pods without a host-side veth', family: 4, talk }
+  return [{ row, bed: bed.name, rules: undefined, connections: 0, records: 0, wrong }]
 }
 
 /** Verdicts that take time are waited for; everything else is told when the agents end. */

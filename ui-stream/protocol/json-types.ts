@@ -177,6 +177,8 @@ export interface StatusJson {
   maxConnections: number
   identitySource?: string
   resources: ResourceStatusJson[]
+  /** Pods of this node that no hook of their own sees. */
+  uncoveredPods: { namespace?: string; pod?: string; reason?: string }[]
   clients: number
   uptimeMs: number
   historyBytes: number

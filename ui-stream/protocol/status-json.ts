@@ -47,6 +47,13 @@ export function statusToJson(message: StatusMessage): StatusJson {
         lastError: resource.lastError || undefined,
       }),
     ),
+    uncoveredPods: (message.uncoveredPods ?? []).map((pod) =>
+      known({
+        namespace: pod.namespace || undefined,
+        pod: pod.pod || undefined,
+        reason: pod.reason || undefined,
+      }),
+    ),
     clients: message.clients ?? 0,
     uptimeMs: message.uptimeMs ?? 0,
     historyBytes: message.historyBytes ?? 0,

@@ -68,6 +68,7 @@ function complete(value: unknown): StatusJson {
     connections: 0,
     maxConnections: 0,
     resources: [],
+    uncoveredPods: [],
     clients: 0,
     uptimeMs: 0,
     historyBytes: 0,

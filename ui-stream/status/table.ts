@@ -28,6 +28,7 @@ function oneStatus(status: StatusJson, paint: Paint): string[] {
     ...resourceLines(status, paint),
     ...interfaceLines(status, paint),
     ...featureLines(status, paint),
+    ...uncoveredLines(status, paint),
   )
   return lines
 }
@@ -103,6 +104,16 @@ function featureLines(status: StatusJson, paint: Paint): string[] {
       safe(one.name ?? '?'),
       one.enabled ? 'on' : paint('yellow', 'off'),
       one.reason === undefined ? '' : safe(one.reason),
+    ]),
+  )
+}
+
+function uncoveredLines(status: StatusJson, paint: Paint): string[] {
+  return table(
+    'not covered',
+    status.uncoveredPods.map((one) => [
+      `${safe(one.namespace ?? '?')}/${safe(one.pod ?? '?')}`,
+      paint('yellow', safe(one.reason ?? '')),
     ]),
   )
 }

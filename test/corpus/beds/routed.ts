@@ -628,4 +628,9 @@ function moreObjects(): object[] {
   ]
 }
 
-export const routed: CorpusBed = { name: 'routed', rows: ROWS, build }
+export const routed: CorpusBed = {
+  name: 'routed',
+  rows: ROWS,
+  uncovered: { n1: ['shop/lan'], n2: [] },
+  build,
+}

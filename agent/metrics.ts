@@ -63,6 +63,7 @@ export function registerAgentMetrics(
   read('vethflow_unattached_packets_total', 'Packets that crossed interfaces before they were hooked', () =>
     datapath.missedPackets(),
   )
+  read('vethflow_kernel_dns_full_total', 'DNS messages that were not copied', () => datapath.losses().dns)
   read('vethflow_records_total', 'Flow records made', () => capture().records)
   read('vethflow_ring_records_total', 'Events read from the ring', () => capture().ringRecords)
   read('vethflow_ring_malformed_total', 'Events that were not understood', () => capture().malformed)

@@ -9,6 +9,7 @@
 #define VETHFLOW_ACCOUNT_H
 
 #include "conntrack.h"
+#include "dns.h"
 #include "events.h"
 #include "parse.h"
 
@@ -338,6 +339,18 @@ static __always_inline int account_packet(struct __sk_buff *skb, unsigned long n
 		view = find_view(p);
 		if (view)
 			note_tunnel(skb, p, view);
+	}
+	if (capture_dns && (p->protocol == PROTOCOL_UDP || p->protocol == PROTOCOL_TCP)) {
+		/* both are read, so that the choice is one of values: of addresses it is too much for the verifier of 6.1 */
+		__u32 ports4 = ((const key_word *)&p->key)[2], ports6 = ((const key_word *)&p->key)[8], ports;
+
+		asm volatile("" : "+r"(ports4), "+r"(ports6));
+		ports = p->family == 4 ? ports4 : ports6;
+		if (is_dns_port(ports) || is_dns_port(ports >> 16)) {
+			view = find_view(p);
+			if (view && view->owner[p->dir & 1] == p->hook)
+				tell_dns(skb, place);
+		}
 	}
 	return 0;
 }

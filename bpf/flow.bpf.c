@@ -29,6 +29,7 @@ enum role { VETH, UPLINK, L3 };
 const struct event_view *unused_event_view __attribute__((unused));
 const struct event_tunnel *unused_event_tunnel __attribute__((unused));
 const enum abi *unused_abi __attribute__((unused));
+const struct event_dns *unused_event_dns __attribute__((unused));
 const enum mark *unused_mark __attribute__((unused));
 const enum event_kind *unused_event_kind __attribute__((unused));
 const enum tunnel_type *unused_tunnel_type __attribute__((unused));
@@ -188,7 +189,7 @@ static __noinline int parse_general(struct __sk_buff *skb, struct packet *p, enu
 
 /*
  * Reads the ordinary packet in place: TCP or UDP in IPv4 without options or IPv6 without extension headers, whole, and
- * no tunnel's. Fills the key, p->hook and what is counted. False: parse_general() must look.
+ * no tunnel's, and no DNS. Fills the key, p->hook and what is counted. False: parse_general() must look.
  */
 static __always_inline bool parse_ordinary(struct __sk_buff *skb, struct packet *p, enum role role)
 {
@@ -231,6 +232,8 @@ static __always_inline bool parse_ordinary(struct __sk_buff *skb, struct packet 
 		p->dir = make_key6(&p->key, ip->source, ip->destination, *(__u16 *)transport, *(__u16 *)(transport + 2), ip->next,
 				   0);
 	} else
+		return false;
+	if (capture_dns && (is_dns_port(*(__u16 *)transport) || is_dns_port(*(__u16 *)(transport + 2))))
 		return false;
 	if (p->protocol == PROTOCOL_TCP) {
 		if ((void *)transport + 20 > end || stated < header + 20)

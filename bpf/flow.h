@@ -166,6 +166,19 @@ struct settings {
 	__u32 reserved;
 };
 
+/*
+ * Most bytes of a DNS message that are copied: the size that servers agreed on (DNS flag day 2020), so that none need be cut
+ * into fragments. The record in the ring `dns` is as long as what was copied.
+ */
+#define DNS_BYTES 1232
+
+struct event_dns {
+	struct event event; /* kind is not used; packets and bytes are those of the packet */
+	__u32 length; /* of the payload on the wire; more than DNS_BYTES: the rest is missing */
+	__u32 copied;
+	__u8 payload[DNS_BYTES]; /* over TCP two bytes of length come first (RFC 1035, 4.2.2) */
+};
+
 #define TUNNEL_IDS 4
 
 struct tunnel_device {
@@ -192,7 +205,8 @@ enum loss {
 	LOSS_MAP_FULL = 0, /* packets that found no room in the map (most of them went through the ring) */
 	LOSS_PACKET = 1, /* packets accounted nowhere: map and ring full */
 	LOSS_RING_FULL = 2, /* events not told; what they speak of is found when the map is drained */
-	LOSS_COUNT = 3,
+	LOSS_DNS = 3, /* DNS messages that found the ring `dns` full */
+	LOSS_COUNT = 4,
 };
 
 #endif

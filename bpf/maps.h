@@ -8,6 +8,9 @@
 /* Number of the network namespace whose interfaces these programs are attached to; 0 is the agent's own. */
 const volatile __u32 netns_number = 0;
 
+/* Whether DNS messages are copied to the ring `dns`. */
+const volatile __u32 capture_dns = 0;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 131072);
@@ -26,6 +29,12 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 8 * 1024 * 1024);
 } events SEC(".maps");
+
+/* DNS messages, apart from the events: whoever floods port 53 drowns no connection. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1024 * 1024);
+} dns SEC(".maps");
 
 /* Attached hooks, by hook number. */
 struct {

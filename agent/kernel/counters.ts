@@ -32,6 +32,8 @@ export interface Losses {
   packets: number
   /** Events not told; the map tells what they were about. */
   ringFull: number
+  /** DNS messages that were not copied. */
+  dns: number
 }
 
 /** The map `hooks`. An entry says that the hook is alive. */
@@ -91,5 +93,6 @@ export function readLosses(fd: number): Losses {
     mapFull: sum(loss.LOSS_MAP_FULL),
     packets: sum(loss.LOSS_PACKET),
     ringFull: sum(loss.LOSS_RING_FULL),
+    dns: sum(loss.LOSS_DNS),
   }
 }

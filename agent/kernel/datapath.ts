@@ -9,6 +9,7 @@ import { Drain, type EntrySink } from './drain.js'
 import { type Feature, Features } from './features.js'
 import type { Interface, InterfaceChange } from './interfaces.js'
 import { key4, key6, view4, view6 } from './layout.gen.js'
+import { libc } from './libc.js'
 import { Loopback, type LoopbackChange, needsToEnter } from './loopback.js'
 import { type InterfaceStatus, type NamedHookCounters, Namespace } from './namespace.js'
 import { requireCapabilities } from './permission.js'
@@ -26,6 +27,8 @@ export interface DatapathOptions {
   readonly ringBytes?: number
   /** Names of kernel features to do without (features.ts). */
   readonly disable?: ReadonlySet<string>
+  /** Copy DNS messages, for readDns(). */
+  readonly dns?: boolean
   /** Folder of the BPF objects; bpf/prebuilt of this installation unless given. */
   readonly objectDir?: string
   /** Watch the sockets of connections over loopback addresses, too. */
@@ -49,6 +52,8 @@ export interface DatapathStatus {
 }
 
 const MAX_CONNECTIONS = 131_072
+/** Room for some thousand DNS messages between two reads. */
+const DNS_RING_BYTES = 1024 * 1024
 const RING_BYTES = 8 * 1024 * 1024
 /** How often pods' namespaces are looked after. */
 const LOOPBACK_MS = 40
@@ -59,6 +64,7 @@ export class Datapath {
   private readonly options: Required<Omit<DatapathOptions, 'disable' | 'aside'>>
   private readonly programs: Programs
   private readonly ring: Ring | undefined
+  private readonly dnsRing: Ring | undefined
   private readonly hooks: HookMap
   private readonly tunnels: TunnelMap
   private readonly settings: Settings
@@ -75,6 +81,7 @@ export class Datapath {
     this.options = {
       maxConnections: options.maxConnections ?? MAX_CONNECTIONS,
       ringBytes: options.ringBytes ?? RING_BYTES,
+      dns: options.dns ?? false,
       objectDir: options.objectDir ?? prebuiltDir(),
       loopbackSockets: options.loopbackSockets ?? options.loopback ?? false,
       loopback: options.loopback ?? false,
@@ -112,6 +119,9 @@ export class Datapath {
     if (this.features.enabled('ring_buffer'))
       this.ring = Ring.open(maps.mapFd('events'), this.options.ringBytes)
     cleanups.push(() => this.ring?.close())
+    if (this.features.enabled('ring_buffer') && this.options.dns)
+      this.dnsRing = Ring.open(maps.mapFd('dns'), DNS_RING_BYTES)
+    cleanups.push(() => this.dnsRing?.close())
     this.own = new Namespace({
       netns: 0,
       programs: this.programs,
@@ -298,6 +308,11 @@ export class Datapath {
     this.sockets?.forgetCgroup(key)
   }
 
+  /** Gives waiting copies of DNS messages (struct event_dns) to `sink`, at most `max`. 0 where none are made. */
+  readDns(sink: RecordSink, max: number): number {
+    return this.dnsRing?.read(sink, max) ?? 0
+  }
+
   /** Bytes that wait in the ring, and its size. */
   ringFill(): { bytes: number; fill: number } {
     return { bytes: this.ring?.size ?? 0, fill: this.ring?.fill ?? 0 }
@@ -385,6 +400,7 @@ export class Datapath {
     this.conntrack?.close()
     this.sockets?.close()
     this.ring?.close()
+    this.dnsRing?.close()
     this.programs.close()
   }
 
@@ -415,12 +431,18 @@ export class Datapath {
   }
 
   private programsOptions(netns: number): ProgramsOptions {
-    const { maxConnections, ringBytes, objectDir } = this.options
+    const { maxConnections, ringBytes, objectDir, dns } = this.options
     return {
       objectDir,
       features: this.features,
       netns,
-      sizes: { views4: maxConnections, views6: half(maxConnections), events: ringBytes },
+      dns,
+      sizes: {
+        views4: maxConnections,
+        views6: half(maxConnections),
+        events: ringBytes,
+        dns: dns ? DNS_RING_BYTES : libc().getpagesize(),
+      },
     }
   }
 }

@@ -99,6 +99,14 @@ export const settings = {
   reserved: 20,
 } as const
 
+export const event_dns = {
+  size: 1304,
+  event: 0,
+  length: 64,
+  copied: 68,
+  payload: 72,
+} as const
+
 export const tunnel_device = {
   size: 36,
   local: 0,
@@ -161,7 +169,8 @@ export const loss = {
   LOSS_MAP_FULL: 0,
   LOSS_PACKET: 1,
   LOSS_RING_FULL: 2,
-  LOSS_COUNT: 3,
+  LOSS_DNS: 3,
+  LOSS_COUNT: 4,
 } as const
 
 export const HOOK_EGRESS = 1
@@ -170,6 +179,7 @@ export const HOOK_NETNS_SHIFT = 21
 export const SEEN_HOOKS = 6
 export const EVENT_BYTES4 = 40
 export const TUNNEL_PORTS = 4
+export const DNS_BYTES = 1232
 export const TUNNEL_IDS = 4
 
 export const layout = {
@@ -278,6 +288,15 @@ export const layout = {
         tunnel_ports: { offset: 8, size: 8 },
         tunnel_ports_told: { offset: 16, size: 4 },
         reserved: { offset: 20, size: 4 },
+      },
+    },
+    event_dns: {
+      size: 1304,
+      members: {
+        event: { offset: 0, size: 64 },
+        length: { offset: 64, size: 4 },
+        copied: { offset: 68, size: 4 },
+        payload: { offset: 72, size: 1232 },
       },
     },
     tunnel_device: {

@@ -14,7 +14,7 @@ import { lacksCapability, permissionError } from './permission.js'
 import { VerifierError } from './verifier.js'
 
 /** The maps that user space touches. */
-export type MapName = 'views4' | 'views6' | 'events' | 'hooks' | 'losses' | 'tunnels' | 'settings'
+export type MapName = 'views4' | 'views6' | 'events' | 'hooks' | 'losses' | 'tunnels' | 'settings' | 'dns'
 
 /** Key and value sizes in bytes, where the map has them. */
 const MAP_SIZES: Readonly<Record<MapName, readonly [number, number]>> = {
@@ -25,6 +25,7 @@ const MAP_SIZES: Readonly<Record<MapName, readonly [number, number]>> = {
   losses: [4, 8],
   tunnels: [tunnel_key.size, tunnel_device.size],
   settings: [4, settings.size],
+  dns: [0, 0],
 }
 
 /** All maps of the object; those not named by MapName are the kernel side's own, and shared all the same. */
@@ -44,6 +45,8 @@ export interface ObjectOptions {
    * be among `programs` then.
    */
   readonly withoutBtf?: boolean
+  /** The constant `capture_dns`: copies of DNS messages go to the ring `dns`. */
+  readonly dns?: boolean
   /** Use this object's maps instead of making new ones. */
   readonly shareMapsOf?: BpfObject
 }
@@ -104,6 +107,7 @@ export class BpfObject {
     const elf = readElf(bytes)
     checkLayout(elf)
     setConstant(elf, 'netns_number', options.netnsNumber ?? 0)
+    setConstant(elf, 'capture_dns', options.dns === true ? 1 : 0)
 
     const log = Buffer.alloc(LOG_SIZE)
     const { result, messages } = withMessages(() => {

@@ -23,6 +23,8 @@ export interface ProgramsOptions {
   /** 0 for the agent's own namespace. */
   readonly netns: number
   readonly sizes: Readonly<Partial<Record<MapName, number>>>
+  /** Copy DNS messages to the ring `dns`. */
+  readonly dns?: boolean
   /** Whose maps to share; without it the first load makes them. */
   readonly shareMapsOf?: BpfObject
 }
@@ -96,6 +98,7 @@ export class Programs {
       sizes: this.options.sizes,
       netnsNumber: this.options.netns,
       withoutBtf: !this.options.features.enabled('btf'),
+      dns: this.options.dns === true,
       ...(share === undefined ? {} : { shareMapsOf: share }),
     })
     try {

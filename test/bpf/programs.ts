@@ -67,9 +67,14 @@ export class Programs {
   readonly #hooks: HookMap
   readonly #out = Buffer.alloc(65_536)
 
-  constructor(programs: readonly string[], tunnels: readonly DecodedTunnel[] = [], file = 'flow.bpf.o') {
+  constructor(
+    programs: readonly string[],
+    tunnels: readonly DecodedTunnel[] = [],
+    file = 'flow.bpf.o',
+    dns = false,
+  ) {
     const sizes = { views4: ENTRIES, views6: ENTRIES, events: 4096 * 64 }
-    this.object = BpfObject.load({ path: join(prebuiltDir(), file), programs, sizes })
+    this.object = BpfObject.load({ path: join(prebuiltDir(), file), programs, sizes, dns })
     const drain = (name: string, keySize: number, valueSize: number) =>
       new Drain({
         fd: this.object.mapFd(name),

@@ -18,7 +18,7 @@ export function expectContended(run: RunResult): void {
   const to = { address: '10.2.0.4', port: 9 }
   expect(run.errors).toEqual([])
   expect(run.done).toBe(true)
-  expect(run.losses).toEqual([0, 0, 0])
+  expect(run.losses).toEqual([0, 0, 0, 0])
   expect(counted(run.views)).toEqual({
     [direction(17, { address: '10.1.0.9', port: 1 }, to)]: { packets: 5000, bytes: 5000 * 64 },
     [direction(17, { address: '10.1.0.9', port: 2 }, to)]: { packets: 1000, bytes: 1000 * 96 },
@@ -37,7 +37,7 @@ export function expectFrames(run: RunResult, script: Script): void {
   }
   expect(others).toEqual(Object.fromEntries(script.others))
   expect(Object.fromEntries(run.events)).toEqual(script.events)
-  expect(run.losses).toEqual([0, 0, 0])
+  expect(run.losses).toEqual([0, 0, 0, 0])
   expect(run.batch).toBe(true)
   // the connection that began again, seen at the uplink too and owned at the veth
   const name = direction(6, { address: '10.1.0.9', port: 40000 }, { address: '10.2.0.3', port: 80 })

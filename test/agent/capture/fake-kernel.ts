@@ -4,6 +4,7 @@
 import { Capture, type CaptureLoss, type CaptureOptions } from '../../../agent/capture/capture.js'
 import { EndReason, type FlowBatch, FlowEvent, FlowFlag, Verdict } from '../../../agent/capture/flow-batch.js'
 import type { DrainSource } from '../../../agent/capture/source.js'
+import type { Losses } from '../../../agent/kernel/counters.js'
 import {
   event as E,
   event_kind as Kind,
@@ -169,8 +170,8 @@ export class FakeKernel implements DrainSource {
     return count
   }
 
-  losses(): { mapFull: number; packets: number; ringFull: number } {
-    return { mapFull: 0, packets: this.lost, ringFull: 0 }
+  losses(): Losses {
+    return { mapFull: 0, packets: this.lost, ringFull: 0, dns: 0 }
   }
 
   // What happens

@@ -48,8 +48,8 @@ class Openings implements DrainSource {
     return 0
   }
 
-  losses(): { mapFull: number; packets: number; ringFull: number } {
-    return { mapFull: 0, packets: 0, ringFull: 0 }
+  losses(): { mapFull: number; packets: number; ringFull: number; dns: number } {
+    return { mapFull: 0, packets: 0, ringFull: 0, dns: 0 }
   }
 }
 

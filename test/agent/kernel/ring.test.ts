@@ -87,7 +87,7 @@ describe('the ring', () => {
     }
     expect(told.map(({ port }) => port)).toEqual(Array.from({ length: 7800 }, (_, i) => 20000 + i))
     expect(told.every((one) => one.bytes === 28 + (one.port % 7))).toBe(true)
-    expect(datapath.losses()).toEqual({ mapFull: 0, packets: 0, ringFull: 0 })
+    expect(datapath.losses()).toEqual({ mapFull: 0, packets: 0, ringFull: 0, dns: 0 })
   })
 
   it('counts what does not fit, and keeps what does', () => {

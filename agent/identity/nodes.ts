@@ -61,6 +61,8 @@ export class NodeStore {
   version = 0
   /** The node that this agent runs on. */
   readonly self: Holder
+  /** Told once, when a full list does not have the node that this agent is said to run on. */
+  onForeign: (() => void) | undefined
 
   /** Pod ranges of the node that this agent runs on. */
   readonly ownRanges = new RangeSet()
@@ -152,6 +154,9 @@ export class NodeStore {
   commit(): void {
     for (const record of [...this.#nodes.values()]) if (record.round !== this.#round) this.#drop(record)
     this.#committed = true
+    if (this.#nodes.has(this.#self.nodeName)) return
+    this.onForeign?.()
+    this.onForeign = undefined
   }
 
   count(): number {

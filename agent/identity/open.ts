@@ -72,6 +72,10 @@ export async function openIdentity(options: IdentityOptions): Promise<ClusterIde
     ...(mode === undefined ? {} : { mode }),
     ...(times === undefined ? {} : { times }),
   })
+  cluster.nodes.onForeign = () =>
+    log.warn(
+      `no node of the cluster is called ${nodeName}: pods of this node are not known as such; give --node-name`,
+    )
   cluster.workloads.onWant = (kind) => source.demand(kind)
   const identity = new ClusterIdentity('kubernetes', cluster, source, groups)
   return identity

@@ -127,6 +127,15 @@ describe('with a kubeconfig', () => {
     expect(server.count('/apis/apps/v1/replicasets', 'list')).toBe(1)
   })
 
+  test('a node name that the cluster does not know is said once', async () => {
+    server = await ApiServer.start()
+    const names = await open({ kubeconfig: await kubeconfig(server.kubeconfig()), nodeName: 'laptop' })
+    await expect.poll(() => names.synced).toBe(true)
+    expect(log.warnings).toEqual([
+      'no node of the cluster is called laptop: pods of this node are not known as such; give --node-name',
+    ])
+  })
+
   test('a right that is missing switches off what hangs on it and nothing else', async () => {
     server = await ApiServer.start()
     server.script('/api/v1/services', {

@@ -11,7 +11,6 @@ export interface CorpusBed {
   readonly uncovered?: Readonly<Record<string, readonly string[]>>
   /** In this order; one pass over the rows for each. Absent: the bed has rules of its own and one pass. */
   readonly rules?: readonly Rules[]
-  /** Flags of the agents beside those of the way to conntrack. */
   build(): Promise<Built>
 }
 

@@ -5,7 +5,8 @@ import type { Built } from './bed.js'
 import { fedObjects, fedRows } from './beds/fed-rows.js'
 import { beds } from './beds/index.js'
 import { runFed } from './fed.js'
-import { type Case, Ports, runBed } from './run.js'
+import type { Case } from './judge.js'
+import { Ports, runBed } from './run.js'
 import { table } from './table.js'
 
 const WAYS: readonly (readonly [string, readonly string[]])[] = [

@@ -16,8 +16,8 @@ import { ip4, ip6, tcp } from '../kernels/frame.js'
 import { sendFrames, Testbed } from '../testbed/index.js'
 import type { Built } from './bed.js'
 import { cellsOf, differences, expectedCells } from './compare.js'
+import type { Case } from './judge.js'
 import type { Expected, Row } from './row.js'
-import type { Case } from './run.js'
 
 /** A row of packets: how the outer packets look, and which tunnel of this node they are of. */
 export interface FedRow extends Row {

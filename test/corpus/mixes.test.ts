@@ -3,7 +3,8 @@
 import { afterEach, expect, it } from 'vitest'
 import type { Built } from './bed.js'
 import { overlay } from './beds/overlay.js'
-import { type Mix, Ports, runBed } from './run.js'
+import type { Mix } from './judge.js'
+import { Ports, runBed } from './run.js'
 import { table } from './table.js'
 
 const DEVICES = new Set(['eth0', 'flannel.1', 'wire0'])

@@ -1,6 +1,6 @@
 // The corpus as a table: road by road, how many cases were run and how many were right.
 
-import type { Case } from './run.js'
+import type { Case } from './judge.js'
 
 /** One line a road; what is wrong stands below it. */
 export function table(title: string, cases: readonly Case[]): string {

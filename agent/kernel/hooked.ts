@@ -142,7 +142,7 @@ export class Hooked {
     for (const egress of DIRECTIONS) {
       if (this.left) return
       hooks.insert(hookNumber(ifindex, egress, netns))
-      this.countMissed(egress, this.since)
+      this.since = this.countMissed(egress, this.since)
       this.attachments.push(yield* this.attachOne(egress, egress ? pair.egress : pair.ingress))
     }
     this.hooked = true
@@ -202,12 +202,17 @@ export class Hooked {
     }
   }
 
-  /** What one direction carried since `from`; called right before it is hooked. */
-  private countMissed(egress: boolean, from: LinkCounters | undefined): void {
+  /**
+   * Counts what one direction carried since `from`; called right before it is hooked. Gives what to count from if that
+   * fails: the same packets are not told twice.
+   */
+  private countMissed(egress: boolean, from: LinkCounters | undefined): LinkCounters | undefined {
     const now = from === undefined ? undefined : this.linkCounters()
-    if (from === undefined || now === undefined) return
+    if (from === undefined || now === undefined) return from
     const packets = egress ? now.txPackets - from.txPackets : now.rxPackets - from.rxPackets
     this.around.missed.packets += Math.max(0, packets)
+    const { rxPackets, rxBytes, txPackets, txBytes } = now
+    return egress ? { ...from, txPackets, txBytes } : { ...from, rxPackets, rxBytes }
   }
 
   private linkCounters(): LinkCounters | undefined {

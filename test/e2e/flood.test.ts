@@ -112,6 +112,8 @@ describe('a SYN flood', () => {
             `agent ${((during.cpu - before.cpu) / seconds).toFixed(2)} of a core, RSS ${before.rssMb.toFixed(0)} -> ${during.rssMb.toFixed(0)} -> ${usage(agent.task.pid).rssMb.toFixed(0)} MB`,
         )
         expect((during.cpu - before.cpu) / seconds).toBeLessThan(1.05)
+        // All tables full: 131,072 connections, and a history that grows to its 64 MiB.
+        expect(Math.max(during.rssMb, usage(agent.task.pid).rssMb)).toBeLessThan(320)
       } finally {
         await agent.kill()
       }

@@ -61,9 +61,6 @@ async function flood(
   try {
     const agent = await startAgent(bed.node)
     const client = await CountingClient.start(bed.node)
-    const total = rate * seconds
-    const each = total / 2
-    const packets = each * (TCP_PACKETS + UDP_PACKETS)
     const [cpu, at] = [cpuSeconds(agent.pid), performance.now()]
     const most = { rss: 0 }
     const watch = setInterval(() => {
@@ -71,6 +68,9 @@ async function flood(
     }, 250)
     const sent = await bed.connections(rate, seconds)
     const busy = (cpuSeconds(agent.pid) - cpu) / ((performance.now() - at) / 1000)
+    const total = sent.connections
+    const each = total / 2
+    const packets = each * (TCP_PACKETS + UDP_PACKETS)
     const all = (seen: Seen) =>
       seen.opened.tcp >= each &&
       seen.opened.udp >= each &&

@@ -7,6 +7,14 @@ import type { ByteWriter } from './byte-writer.js'
 import type { FlowRows, OwnRows } from './flow-rows.js'
 import { Mask, MOST_DIFFERENCE, More, zigzag } from './record-pack.js'
 
+/** What is said here, or by the columns that history keeps; a record with anything else is read. */
+const KNOWN_FLAGS =
+  FlowFlag.INITIATOR_INFERRED |
+  FlowFlag.DESTINATION_TRANSLATED |
+  FlowFlag.OWN |
+  FlowFlag.SOURCE_AT_VETH |
+  FlowFlag.DESTINATION_AT_VETH
+
 /** Writes row `row` behind what `writer` holds. False, with nothing written, when its columns do not say all of it. */
 export function packOwn(writer: ByteWriter, { flows }: OwnRows, rows: FlowRows, row: number): boolean {
   const flags = flows.flags[row]!
@@ -18,7 +26,7 @@ export function packOwn(writer: ByteWriter, { flows }: OwnRows, rows: FlowRows, 
   const tcp = (flows.tcpState[row]! << 4) | flows.tcpResetBy[row]!
   if (
     flows.tunnel[row] !== undefined ||
-    (flags & FlowFlag.SOURCE_TRANSLATED) !== 0 ||
+    (flags & ~KNOWN_FLAGS) !== 0 ||
     reason > More.REASON ||
     tcp > 255 ||
     flows.tcpResetBy[row]! > 15 ||

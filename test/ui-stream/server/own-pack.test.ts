@@ -15,7 +15,7 @@ describe('packing a record from its columns', () => {
   it.each([
     [
       'anything that capture and identity may say',
-      0.005,
+      0.001,
       () => {
         const random = new Random(11)
         const from = encoder(hookInterface)

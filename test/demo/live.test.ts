@@ -34,6 +34,7 @@ interface Flow {
     readonly type?: string
     readonly ingresses?: readonly string[]
   }
+  readonly views?: readonly { readonly nodeName: string }[]
   readonly direction?: string
   readonly translation?: { readonly sourceIp?: string; readonly destinationPort?: number }
   readonly forward: { readonly totalPackets: number; readonly totalBytes: number }
@@ -140,8 +141,13 @@ describe('the demo, live', () => {
         translation === undefined,
       'pod to pod across nodes, where it leaves': ({ source, destination, direction }) =>
         source.namespace === 'monitoring' && destination.port === 8080 && direction === 'EGRESS',
-      'and where it arrives': ({ source, destination, direction }) =>
-        source.namespace === 'monitoring' && destination.port === 8080 && direction === 'INGRESS',
+      'and as both nodes counted it': ({ source, destination, views }) =>
+        source.namespace === 'monitoring' &&
+        destination.port === 8080 &&
+        views
+          ?.map(({ nodeName }) => nodeName)
+          .sort()
+          .join() === 'n1,n2',
       'ClusterIP with a backend here': ({ service, direction }) =>
         service?.type === 'ClusterIP' && service.name === 'api' && direction === 'LOCAL',
       'ClusterIP with a backend elsewhere': ({ service, direction, translation }) =>

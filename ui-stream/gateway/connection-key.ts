@@ -15,8 +15,19 @@ export interface ConnectionKeys {
 
 const SCTP = 132
 
+/** What was said of a flow once: it is asked about when it comes, and again when its turn has come. */
+const known = new WeakMap<FlowMessage, ConnectionKeys>()
+
 /** Undefined for what is no connection of ports, or has an end without address. */
 export function keysOf(flow: FlowMessage): ConnectionKeys | undefined {
+  let keys = known.get(flow)
+  if (keys !== undefined) return keys
+  keys = makeKeys(flow)
+  if (keys !== undefined) known.set(flow, keys)
+  return keys
+}
+
+function makeKeys(flow: FlowMessage): ConnectionKeys | undefined {
   const { protocol, source, destination, translation } = flow
   if (protocol !== ProtocolNumber.TCP && protocol !== ProtocolNumber.UDP && protocol !== SCTP)
     return undefined

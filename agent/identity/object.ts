@@ -8,7 +8,7 @@ export type Fields = Readonly<Record<string, unknown>>
 const LONGEST = 512
 const MOST_LABELS = 128
 const MOST_SHARED = 65_536
-const MOST_SHARED_SETS = 8192
+const MOST_SHARED_SETS = 65_536
 
 const nothing: Fields = Object.freeze({})
 
@@ -48,7 +48,11 @@ export function sharedText(value: unknown): string | undefined {
 
 export type Labels = Readonly<Record<string, string>>
 
-let sharedLabels = new Map<string, Labels>()
+/**
+ * Sets by a digest of what is in them. Weak, since many are one pod's own (a Job's, a StatefulSet's) and go with it; large
+ * enough for the sets of a large cluster, since one that begins afresh again and again lets every pod have its own.
+ */
+let sharedLabels = new Map<number, WeakRef<Labels>>()
 /** Sets by the object that they were read from, which may come again. */
 const labelsOf = new WeakMap<object, Labels>()
 
@@ -71,15 +75,31 @@ function readLabels(object: Fields): Labels | undefined {
   }
   if (pairs.length === 0) return undefined
   pairs.sort(([a], [b]) => (a < b ? -1 : 1))
-  const key = JSON.stringify(pairs)
-  const known = sharedLabels.get(key)
-  if (known !== undefined) return known
+  const key = digestOf(pairs)
+  const known = sharedLabels.get(key)?.deref()
+  if (known !== undefined && holdsExactly(known, pairs)) return known
   const result: Record<string, string> = Object.create(null) as Record<string, string>
   for (const [name, label] of pairs) result[share(name)] = share(label)
   Object.freeze(result)
   if (sharedLabels.size >= MOST_SHARED_SETS) sharedLabels = new Map()
-  sharedLabels.set(key, result)
+  sharedLabels.set(key, new WeakRef(result))
   return result
+}
+
+/** 31 bits of FNV-1a over all keys and values; a separator after each. */
+function digestOf(pairs: readonly (readonly [string, string])[]): number {
+  let hash = 0x811c9dc5
+  for (const pair of pairs) {
+    for (const part of pair) {
+      for (let i = 0; i < part.length; i++) hash = Math.imul(hash ^ part.charCodeAt(i), 0x01000193)
+      hash = Math.imul(hash ^ 0x1ffff, 0x01000193)
+    }
+  }
+  return hash >>> 1
+}
+
+function holdsExactly(known: Labels, pairs: readonly (readonly [string, string])[]): boolean {
+  return Object.keys(known).length === pairs.length && pairs.every(([name, label]) => known[name] === label)
 }
 
 /** The owner that controls the object: its kind and name. */

@@ -211,6 +211,19 @@ describe('names change when they must, and only then', () => {
   })
 })
 
+test('equal labels of 20,000 pods with 15,000 sets between them are one object each, whatever comes and goes', () => {
+  const labelled = (i: number, ip: string) => {
+    const made = pod(`p${i}`, ip)
+    return { ...made, metadata: { ...made.metadata, labels: { app: `a${i % 15_000}`, zone: 'z' } } }
+  }
+  for (let i = 0; i < 20_000; i++) cluster.upsert('Pod', labelled(i, `10.0.${i >> 8}.${i & 255}`))
+  for (let i = 0; i < 5000; i++) {
+    const [one, other] = [`10.0.${i >> 8}.${i & 255}`, `10.0.${(i + 15_000) >> 8}.${(i + 15_000) & 255}`]
+    expect(nameObject(one)?.labels).toEqual({ app: `a${i}`, zone: 'z' })
+    expect(nameObject(one)?.labels).toBe(nameObject(other)?.labels)
+  }
+})
+
 describe('services', () => {
   const service = (name: string, clusterIP: string, port = 80) => ({
     metadata: { name, namespace: 'shop' },

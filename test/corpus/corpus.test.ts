@@ -54,5 +54,5 @@ describe('the roads of tunnels whose packets are fed', () => {
       for (const one of cases) for (const text of one.wrong) wrong.push(`${way}, ${one.row.name}: ${text}`)
     }
     expect(wrong).toEqual([])
-  }, 60_000)
+  }, 120_000)
 })

@@ -181,7 +181,6 @@ const forged: FedRow = (() => {
     direction: 'INGRESS',
     observations: via('eth0'),
     verdict: 'FORWARDED',
-    initiatorInferred: true,
   }
   return {
     ...row(ipip),

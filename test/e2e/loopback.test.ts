@@ -206,7 +206,8 @@ describe('--loopback', () => {
     expect(told(over(agent, 9100).at(-1)?.source)).toMatchObject({ kind: 'UNKNOWN', command: 'traffic' })
     await late.delete()
     await untilEntered(agent, 2)
-    expect(descriptors()).toBe(before)
+    // those of a walk or of a request come and go
+    await expect.poll(descriptors, { timeout: 5_000, interval: 20 }).toBeLessThanOrEqual(before)
   }, 60_000)
 
   it('leaves nothing in any namespace when it is killed', async () => {

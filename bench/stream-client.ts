@@ -4,7 +4,8 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { WebSocket } from 'ws'
-import { Stage, StreamMessage } from '../ui-stream/protocol/messages.js'
+import { FrameDecoder } from '../ui-stream/protocol/decode-frame.js'
+import { Stage } from '../ui-stream/protocol/messages.js'
 import { Subprotocol } from '../ui-stream/protocol/names.js'
 import type { Command } from './stream-process.js'
 
@@ -17,14 +18,17 @@ export class StreamClient {
   readonly latencies: number[] = []
   timed = false
   readonly socket: WebSocket
+  readonly #decoder = new FrameDecoder()
   #wake: (() => void)[] = []
 
   private constructor(url: string) {
     this.socket = new WebSocket(url, Subprotocol.PROTOBUF)
     this.socket.on('message', (data: Buffer) => {
-      const { flows, lost } = StreamMessage.decode(data)
+      const message = this.#decoder.decode(data)
+      const flows = message.flows ?? []
       this.received += flows.length
-      for (const loss of lost) if (loss.stage === Stage.STAGE_CLIENT) this.lost += loss.count ?? 0
+      for (const loss of message.lost ?? [])
+        if (loss.stage === Stage.STAGE_CLIENT) this.lost += loss.count ?? 0
       const last = flows.at(-1)
       if (this.timed && last?.timeUs) {
         this.latencies.push(performance.timeOrigin + performance.now() - last.timeUs / 1000)

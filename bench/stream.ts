@@ -2,7 +2,7 @@
 // answers, and how fast a client reads.
 
 import { Traffic, trafficInterface } from '../test/ui-stream/server/traffic.js'
-import { StreamMessage } from '../ui-stream/protocol/messages.js'
+import { FrameDecoder } from '../ui-stream/protocol/decode-frame.js'
 import { FlowEncoder } from '../ui-stream/server/encode.js'
 import type { BenchOptions } from './options.js'
 import { type Row, row } from './report.js'
@@ -263,12 +263,13 @@ async function decode(options: BenchOptions): Promise<Row[]> {
     hookInterface: trafficInterface,
   })
   const { bytes } = encoder.encode(new Traffic(512).next(512, 1.79e15), 1).batch
+  const decoder = new FrameDecoder()
   const rates: number[] = []
   for (let round = -1; round < options.pairs; round++) {
     const began = process.cpuUsage()
     const until = performance.now() + (options.quick ? 100 : 1000)
     let records = 0
-    while (performance.now() < until) records += StreamMessage.decode(bytes).flows.length
+    while (performance.now() < until) records += decoder.decode(bytes).flows!.length
     const { user, system } = process.cpuUsage(began)
     if (round >= 0) rates.push((records / (user + system)) * 1e6)
   }

@@ -1,13 +1,13 @@
 // The feed: one stream of messages over as many connections as it takes. Knows the protocol, not the platform.
 
 import { ExitCode, usageError, VethflowError } from '../../agent/errors.js'
+import { FrameDecoder } from '../protocol/decode-frame.js'
 import type { FilterSpec } from '../protocol/filters.js'
 import {
   ClientMessage,
   type ErrorMessage,
   type LostMessage,
   Stage,
-  StreamMessage,
   type StreamMessageMessage,
   Unit,
 } from '../protocol/messages.js'
@@ -84,6 +84,7 @@ export async function* feed(dial: Dial, options: ConnectOptions): AsyncGenerator
   let unanswered = 0
   const { signal } = options
   let cursor = options.cursor
+  const decoder = new FrameDecoder()
   let attempt = 0
   /** When the last connection that stood ended, by this machine's clock. */
   let brokenAtUs: number | undefined
@@ -139,7 +140,7 @@ export async function* feed(dial: Dial, options: ConnectOptions): AsyncGenerator
         } else if (item.type === 'closed') end = item.end
         else if (item.type === 'dropped') yield ownLoss(item.flows)
         else {
-          const message = decode(item.bytes, server)
+          const message = decode(decoder, item.bytes, server)
           if (unanswered > 0) {
             if (message.history || message.errors?.length) unanswered--
             // They come again, if they are still wanted: the server reads on behind the cursor it was given.
@@ -243,9 +244,9 @@ function urlOf(
   return url
 }
 
-function decode(bytes: Uint8Array, server: string): StreamMessageMessage {
+function decode(decoder: FrameDecoder, bytes: Uint8Array, server: string): StreamMessageMessage {
   try {
-    return StreamMessage.decode(bytes)
+    return decoder.decode(bytes)
   } catch (cause) {
     throw new VethflowError('PROTOCOL', `${server} sent a frame that is no vethflow.v1.StreamMessage`, {
       cause,

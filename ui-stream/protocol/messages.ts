@@ -5,6 +5,7 @@ import { vethflow } from '../../proto/gen/vethflow.js'
 
 export const Flow = vethflow.v1.Flow
 export const Endpoint = vethflow.v1.Endpoint
+export const Tcp = vethflow.v1.Tcp
 export const StreamMessage = vethflow.v1.StreamMessage
 export const ClientMessage = vethflow.v1.ClientMessage
 export const Event = vethflow.v1.Event

@@ -6,11 +6,11 @@
 
 import { FlowFlag } from '../../agent/capture/flow-batch.js'
 import type { Name, ServiceName } from '../../agent/identity/names.js'
+import { WireReader } from '../protocol/wire-reader.js'
 import type { ByteWriter } from './byte-writer.js'
 import type { FlowRows } from './flow-rows.js'
 import { endpointTail, serviceParts } from './name-bytes.js'
 import type { Place } from './vocabulary.js'
-import { WireReader } from './wire-reader.js'
 
 /** Bits of the first byte. */
 export const Mask = {

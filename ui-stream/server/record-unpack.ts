@@ -2,12 +2,12 @@
 
 import { FlowFlag } from '../../agent/capture/flow-batch.js'
 import type { Name, ServiceName } from '../../agent/identity/names.js'
+import { WireReader } from '../protocol/wire-reader.js'
 import { type ByteWriter, varintSize } from './byte-writer.js'
 import type { FlowColumns } from './flow-columns.js'
 import { endpointTail, serviceParts } from './name-bytes.js'
 import { Mask, More, unzigzag } from './record-pack.js'
 import type { Place } from './vocabulary.js'
-import { WireReader } from './wire-reader.js'
 
 /** All of a record that is not names, place or rest, rounded up. */
 const FIXED_BYTES = 512

@@ -1,5 +1,6 @@
 // Reads protobuf's wire format (https://protobuf.dev/programming-guides/encoding) byte by byte, without making anything.
 // Of damaged bytes it says so (`bad`) and goes on at the end.
+// Runs in browsers.
 
 const TWO_32 = 0x1_0000_0000
 

@@ -123,6 +123,7 @@ export class FrameDecoder {
     let own: boolean | null = null
     let endReason: number | null = null
     let sequence: number | null = null
+    let unseen: number | null = null
     let last = 0
     /** Fields that are seldom there, from the first to the last of them. */
     let rest: number[] | undefined
@@ -213,6 +214,9 @@ export class FrameDecoder {
         case 0xe8:
           sequence = reader.varint()
           break
+        case 0xf0:
+          unseen = this.#small()
+          break
         default:
           // Others, and those that may come more than once.
           if ((tag & 7) !== 2 || tag === 0x9a || tag === 0xca) return undefined
@@ -246,6 +250,7 @@ export class FrameDecoder {
       own,
       endReason,
       sequence,
+      unseen,
     }
     // Lists of the generated message are empty but for the field that was decoded.
     for (let i = 0; rest !== undefined && i < rest.length; i += 2) {

@@ -101,6 +101,16 @@ static __always_inline void end_key(key_word *end, __u32 sport, __u32 dport, __u
 	end[1] = protocol | kind << 8 | netns << 16;
 }
 
+static __always_inline bool is_loopback4(__u32 address)
+{
+	return (address & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+}
+
+static __always_inline bool is_loopback6(const __u32 *address)
+{
+	return !(address[0] | address[1] | address[2]) && address[3] == bpf_htonl(1);
+}
+
 /* Fills a key4 from a packet's ends (network order) and says the packet's direction in it. */
 static __always_inline __u8 make_key4(struct key4 *key, __u32 source, __u32 destination, __u16 sport, __u16 dport,
 				      __u8 protocol, __u8 kind)
@@ -111,7 +121,7 @@ static __always_inline __u8 make_key4(struct key4 *key, __u32 source, __u32 dest
 	key->address[1] = dir ? source : destination;
 	/* 127.0.0.0/8 means something only in its own namespace */
 	end_key((key_word *)key + 2, sport, dport, dir, protocol, kind,
-		netns_number && (source & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000) ? netns_number : 0);
+		netns_number && (is_loopback4(source) || is_loopback4(destination)) ? netns_number : 0);
 	return dir;
 }
 
@@ -134,7 +144,7 @@ static __always_inline __u8 make_key6(struct key6 *key, const __u32 *source, con
 		key->address[1][i] = dir ? source[i] : destination[i];
 	}
 	end_key((key_word *)key + 8, sport, dport, dir, protocol, kind,
-		netns_number && !source[0] && !source[1] && !source[2] && source[3] == bpf_htonl(1) ? netns_number : 0);
+		netns_number && (is_loopback6(source) || is_loopback6(destination)) ? netns_number : 0);
 	return dir;
 }
 

@@ -145,11 +145,13 @@ describe('losses', () => {
     put(loss.LOSS_MAP_FULL, 10n)
     put(loss.LOSS_PACKET, 100n)
     put(loss.LOSS_RING_FULL, 2n ** 33n)
+    put(loss.LOSS_DNS, 1000n)
     const steps = (cpus * (cpus - 1)) / 2
     expect(readLosses(fd)).toEqual({
       mapFull: 10 * cpus + steps,
       packets: 100 * cpus + steps,
       ringFull: 2 ** 33 * cpus + steps,
+      dns: 1000 * cpus + steps,
     })
   })
 })

@@ -15,7 +15,9 @@ import { type IdentityLog, isKind, KINDS, type Kind, type ObjectSink, type Objec
 
 const MAX_FILES = 1000
 const MAX_BYTES = 256 * 2 ** 20
-const DEBOUNCE_MS = 50
+const DEBOUNCE_MS = 25
+/** Changes without end do not keep it waiting for longer. */
+const LONGEST_MS = 200
 
 export interface ManifestOptions {
   readonly log: IdentityLog
@@ -40,6 +42,8 @@ export class ManifestSource implements ObjectSource {
   readonly #poll: NodeJS.Timeout
   #watcher: FSWatcher | undefined
   #debounce: NodeJS.Timeout | undefined
+  /** When the first of the changes that wait came. */
+  #changedAt = 0
   #mark: string | undefined
   #reading: Promise<void> | undefined
   #again = false
@@ -101,8 +105,16 @@ export class ManifestSource implements ObjectSource {
     try {
       // A file is watched through its directory, since editors put a new one in its place.
       this.#watcher = watch(isDirectory ? this.#path : dirname(this.#path), { persistent: false }, () => {
+        const now = performance.now()
+        if (this.#debounce === undefined) this.#changedAt = now
         clearTimeout(this.#debounce)
-        this.#debounce = setTimeout(() => this.#look(), DEBOUNCE_MS)
+        this.#debounce = setTimeout(
+          () => {
+            this.#debounce = undefined
+            this.#look()
+          },
+          Math.max(0, Math.min(DEBOUNCE_MS, this.#changedAt + LONGEST_MS - now)),
+        )
         this.#debounce.unref()
       })
       this.#watcher.on('error', () => this.#watcher?.close())

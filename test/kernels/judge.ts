@@ -149,15 +149,12 @@ export function judge(
       for (const run of roads) expectRoads(run)
     })
 
-    it('has the features that the documentation says', async (context) => {
-      const { runs } = await result(context)
-      if (column === undefined) {
-        context.skip('no column of the table is about this kernel')
-        return
-      }
-      const run = runs.find((one) => one.what === 'roads')
-      expect(Object.fromEntries(features(run?.status))).toEqual(documentedFeatures(column))
-    })
+    if (column !== undefined)
+      it('has the features that the documentation says', async (context) => {
+        const { runs } = await result(context)
+        const run = runs.find((one) => one.what === 'roads')
+        expect(Object.fromEntries(features(run?.status))).toEqual(documentedFeatures(column))
+      })
   })
 }
 
